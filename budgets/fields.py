@@ -1,0 +1,46 @@
+"""Field types and validators that several models share."""
+
+import re
+import uuid
+from typing import Final
+
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from budgets import periods
+
+NAME_LENGTH_MAX: Final = 255
+PUBLIC_ID_LENGTH_MAX: Final = 255
+_CURRENCY: Final = re.compile(r"[A-Z]{3}")
+
+
+def new_public_id() -> str:
+    return str(uuid.uuid4())
+
+
+class PublicIdField(models.CharField):
+    """The id under which programs know a row: given by whoever makes it, else a random UUID."""
+
+    def __init__(self, verbose_name: str = "id", **options: object) -> None:
+        options |= {"max_length": PUBLIC_ID_LENGTH_MAX, "unique": True, "default": new_public_id}
+        super().__init__(verbose_name, **options)
+
+
+def validate_currency(value: str) -> None:
+    if not _CURRENCY.fullmatch(value):
+        raise ValidationError("must be the three letters of an ISO 4217 currency")
+
+
+def validate_duration(value: str) -> None:
+    try:
+        if periods.canonical_duration(value) != value:
+            raise ValidationError("must be 1d, 1w, 1mo or 1y")
+    except periods.UnknownDuration as error:
+        raise ValidationError(str(error)) from error
+
+
+def validate_time_zone(value: str) -> None:
+    try:
+        periods.zone_of(value)
+    except periods.UnknownZone as error:
+        raise ValidationError(str(error)) from error

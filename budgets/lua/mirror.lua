@@ -1,0 +1,16 @@
+-- Mirror what the ledger's transaction has recorded, then trim the stream up to it.
+-- ARGV: generation, position, revision ("" while counters wait to be reloaded).
+-- Returns {"mirrored"} or {"closed"}.
+if closed(ARGV[1]) then
+  return { "closed" }
+end
+if before(position(), ARGV[2]) then
+  redis.call("HSET", MARK, "position", ARGV[2])
+end
+local revision = tonumber(redis.call("HGET", MARK, "revision") or 0)
+if ARGV[3] ~= "" and tonumber(ARGV[3]) > revision then
+  redis.call("HSET", MARK, "revision", ARGV[3])
+end
+local ms, sequence = string.match(position(), "^(%d+)-(%d+)$")
+redis.call("XTRIM", STREAM, "MINID", ms .. "-" .. as_text(tonumber(sequence) + 1))
+return { "mirrored" }

@@ -1,0 +1,29 @@
+-- End a reservation whose request was never sent: nothing is charged.
+-- ARGV: generation, not_after, id, tombstone_ms.
+-- Returns {"released"}, {"again"} (it had ended), {"unknown"} (no such reservation, or it was
+-- swept: settle it at 0), {"late"} or {"closed"}.
+if closed(ARGV[1]) then
+  return { "closed" }
+end
+if now_ms() > tonumber(ARGV[2]) then
+  return { "late" }
+end
+local id = ARGV[3]
+local tombstone = redis.call("GET", tombstone_of(id))
+if tombstone == "orphaned" then
+  return { "unknown" }
+end
+if tombstone then
+  return { "again" }
+end
+local held = redis.call("HMGET", reservation_of(id), "amount", "admitted", "path")
+if not held[1] then
+  return { "unknown" }
+end
+for account in each_account(held[3]) do
+  add(account, "r", tonumber(held[2]), negative(held[1]))
+end
+redis.call("DEL", reservation_of(id))
+redis.call("ZREM", OPEN, id)
+redis.call("SET", tombstone_of(id), "0-0", "PX", ARGV[4])
+return { "released" }

@@ -1,0 +1,32 @@
+-- Replace a reservation by the true cost and emit the spend event, in one step.
+-- Needs no counter: one that is missing is loaded later from ledger, stream and reservations.
+-- ARGV: generation, not_after, id, amount, admitted, path, event, tombstone_ms.
+-- Returns {"settled"|"again", stream id, recorded position}, {"late"} or {"closed"}.
+if closed(ARGV[1]) then
+  return { "closed" }
+end
+if now_ms() > tonumber(ARGV[2]) then
+  return { "late" }
+end
+local id, amount, admitted, path = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local tombstone = redis.call("GET", tombstone_of(id))
+if tombstone and tombstone ~= "orphaned" then
+  return { "again", tombstone, position() }
+end
+
+local held = redis.call("HMGET", reservation_of(id), "amount", "admitted", "path")
+if held[1] then
+  admitted, path = held[2], held[3]
+  for account in each_account(path) do
+    add(account, "r", tonumber(admitted), negative(held[1]))
+  end
+  redis.call("DEL", reservation_of(id))
+  redis.call("ZREM", OPEN, id)
+end
+for account in each_account(path) do
+  add(account, "s", tonumber(admitted), amount)
+end
+local entry = redis.call("XADD", STREAM, "*", "id", id, "amount", amount, "admitted", admitted,
+  "path", path, "kind", "usage", "event", ARGV[7])
+redis.call("SET", tombstone_of(id), entry, "PX", ARGV[8])
+return { "settled", entry, position() }

@@ -1,0 +1,430 @@
+"""
+Who may spend (organizations, teams, users, keys …), and what they have spent (accounts).
+
+Everything that can spend holds one :class:`Account`; only accounts have budgets. What an account
+has spent and reserved right now lives in ``budgets.livestore``; the totals here are the record
+from which it can be rebuilt. Who changed what, and when, is kept by the history trigger.
+"""
+
+import uuid
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+
+from budgets import money, periods
+from budgets.fields import (
+    NAME_LENGTH_MAX,
+    PublicIdField,
+    validate_currency,
+    validate_duration,
+    validate_time_zone,
+)
+
+TAGS_PER_REQUEST_MAX = 16
+TAG_BYTES_MAX = 256
+END_USER_BYTES_MAX = 256
+_DERIVED = uuid.UUID("6d9f0f6e-4a53-5f0e-9a3c-0d1f6f3f7a10")
+
+
+def derived_account_id(*, organization_id: int, kind: str, text: str) -> uuid.UUID:
+    """Return the account id of an end user or tag, known before any row of it exists."""
+    return uuid.uuid5(_DERIVED, f"{organization_id}\x00{kind}\x00{text}")
+
+
+class Enforcement(models.TextChoices):
+    """How strictly a budget holds; ``strict`` reserves the most that a request can cost."""
+
+    STRICT = "strict", "Strict: never above the limit"
+
+
+class AccountKind(models.TextChoices):
+    ORGANIZATION = "organization", "Organization"
+    TEAM = "team", "Team"
+    MEMBER = "member", "Team member"
+    USER = "user", "User"
+    KEY = "key", "Key"
+    END_USER = "end_user", "End user"
+    TAG = "tag", "Tag"
+
+
+class Organization(models.Model):
+    """A tenant: what belongs to one is invisible to another. Its accounts count in its currency."""
+
+    public_id = PublicIdField("organization id")
+    name = models.CharField(max_length=NAME_LENGTH_MAX)
+    currency = models.CharField(max_length=3, default="USD", validators=[validate_currency])
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    blocked = models.BooleanField(default=False)
+    metadata = models.JSONField(default=dict, blank=True)
+    account = models.OneToOneField("Account", models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Account(models.Model):
+    """What accumulates spend, in its organization's currency: the unit of enforcement."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, related_name="accounts", editable=False
+    )
+    kind = models.CharField(max_length=16, choices=AccountKind)
+    label = models.CharField(max_length=NAME_LENGTH_MAX)
+    budgets: "models.ManyToManyField[Budget, AccountBudget]" = models.ManyToManyField(
+        "Budget", through="AccountBudget", related_name="accounts"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("kind", "label", "id")
+        indexes = [models.Index(fields=["organization", "kind"], name="account_by_kind")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.label}"
+
+
+class Budget(models.Model):
+    """
+    Reusable terms: how much an account may spend in each period, and how strictly.
+
+    Many accounts may share one; each counts for itself. A private budget belongs to one account
+    and is made from the limits given with its holder.
+    """
+
+    public_id = PublicIdField("budget id")
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="budgets")
+    name = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
+    private_to = models.OneToOneField(
+        Account, models.CASCADE, null=True, blank=True, editable=False, related_name="private_budget"
+    )
+    max_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
+    soft_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
+    duration = models.CharField(
+        max_length=16, blank=True, validators=[validate_duration],
+        help_text="1d, 1w, 1mo or 1y; empty: the limit is for the account's whole life.",
+    )  # fmt: skip
+    time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    enforcement = models.CharField(
+        max_length=8, choices=Enforcement, default=Enforcement.STRICT
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name", "id")
+        constraints = [
+            models.CheckConstraint(
+                name="budget_max_in_range",
+                condition=Q(max_budget=None)
+                | Q(max_budget__gte=0, max_budget__lte=money.LIMIT_MAX),
+            ),
+            models.CheckConstraint(
+                name="budget_soft_in_range",
+                condition=Q(soft_budget=None)
+                | Q(soft_budget__gte=0, soft_budget__lte=money.LIMIT_MAX),
+            ),
+            models.CheckConstraint(
+                name="budget_soft_not_above_max",
+                condition=Q(soft_budget=None)
+                | Q(max_budget=None)
+                | Q(soft_budget__lte=F("max_budget")),
+            ),
+            models.CheckConstraint(
+                name="budget_duration_is_canonical",
+                condition=Q(duration__in=["", "1d", "1w", "1mo", "1y"]),
+            ),
+            models.CheckConstraint(
+                name="budget_enforcement_is_known", condition=Q(enforcement__in=Enforcement.values)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.public_id
+
+    def period_at(self, at: datetime) -> periods.Period:
+        return periods.period_at(
+            duration=self.duration, zone=periods.zone_of(self.time_zone), at=at
+        )
+
+
+class AccountBudget(models.Model):
+    """A budget in force on an account."""
+
+    account = models.ForeignKey(Account, models.CASCADE)
+    budget = models.ForeignKey(Budget, models.PROTECT)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="budget_once_per_account", fields=["account", "budget"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget} on {self.account}"
+
+
+class PeriodTotal(models.Model):
+    """What the ledger says an account has spent in [start, end): the truth behind a counter."""
+
+    account = models.ForeignKey(Account, models.CASCADE, related_name="totals")
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    amount_units = models.BigIntegerField(default=0)
+    events = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="total_once_per_period", fields=["account", "period_start", "period_end"]
+            ),
+            models.CheckConstraint(
+                name="total_period_is_forward", condition=Q(period_start__lt=F("period_end"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.period_start:%Y-%m-%d}: {self.amount_units}"
+
+
+class Team(models.Model):
+    public_id = PublicIdField("team id")
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="teams")
+    name = models.CharField(max_length=NAME_LENGTH_MAX)
+    allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    blocked = models.BooleanField(default=False)
+    metadata = models.JSONField(default=dict, blank=True)
+    account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserRole(models.TextChoices):
+    PROXY_ADMIN = "proxy_admin", "Administrator"
+    PROXY_ADMIN_VIEWER = "proxy_admin_viewer", "Administrator, read only"
+    INTERNAL_USER = "internal_user", "User"
+    INTERNAL_USER_VIEWER = "internal_user_viewer", "User, read only"
+
+
+class User(AbstractUser):
+    """Somebody who can own keys and, with a password and the staff flag, log in to the admin."""
+
+    public_id = PublicIdField("user id")
+    alias = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
+    role = models.CharField(
+        max_length=24, choices=UserRole, default=UserRole.INTERNAL_USER
+    )
+    allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            models.UniqueConstraint(
+                name="user_email_once", fields=["email"], condition=~Q(email="")
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.alias or self.email or self.username
+
+
+class OrganizationMembership(models.Model):
+    """A user in an organization; holds the account on which all that the user spends there counts."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(User, models.PROTECT, related_name="organizations")
+    account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="user_once_per_organization", fields=["organization", "user"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.organization}"
+
+
+class TeamRole(models.TextChoices):
+    ADMIN = "admin", "Admin"
+    USER = "user", "User"
+
+
+class Membership(models.Model):
+    """A user in a team; holds the account of what the user spends for that team."""
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, models.CASCADE, related_name="teams")
+    role = models.CharField(max_length=8, choices=TeamRole, default=TeamRole.USER)
+    account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="user_once_per_team", fields=["team", "user"])
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.team}"
+
+
+class ApiKey(models.Model):
+    """A virtual key. The secret is shown once; what is kept is its HMAC and its first characters."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="keys")
+    team = models.ForeignKey(Team, models.CASCADE, null=True, blank=True, related_name="keys")
+    user = models.ForeignKey(User, models.SET_NULL, null=True, blank=True, related_name="keys")
+    name = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    legacy_digest = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001  # null: most keys have none, and it is unique
+    prefix = models.CharField(max_length=16, editable=False)
+    allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
+    blocked = models.BooleanField(default=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    account = models.OneToOneField(
+        Account, models.PROTECT, related_name="key", editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        verbose_name = "API key"
+        constraints = [
+            models.UniqueConstraint(
+                name="key_name_once_per_organization",
+                fields=["organization", "name"],
+                condition=~Q(name=""),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.prefix}…"
+
+
+class EndUser(models.Model):
+    """A customer of the caller, known by the text the caller sends; made when it first spends."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="end_users")
+    external_id = models.CharField(max_length=END_USER_BYTES_MAX)
+    account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="end_user_once_per_organization", fields=["organization", "external_id"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.external_id
+
+
+class Tag(models.Model):
+    """A word that callers put on requests; made when it first spends."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="tags")
+    name = models.CharField(max_length=TAG_BYTES_MAX)
+    account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="tag_once_per_organization", fields=["organization", "name"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ConfigVersion(models.Model):
+    """
+    How often the configuration of a scope has changed: an organization's id, or 0 for what all share.
+
+    Written by database triggers only, at commit, so that versions grow in the order of commits.
+    """
+
+    scope = models.BigIntegerField(primary_key=True)
+    version = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.scope}: {self.version}"
+
+
+class Partition(models.Model):
+    """A partition of the live store: its generation, and how far its stream has been recorded."""
+
+    number = models.PositiveSmallIntegerField(primary_key=True)
+    generation = models.BigIntegerField(default=0)
+    run_id = models.CharField(max_length=64, blank=True)
+    position = models.CharField(max_length=48, default="0-0")
+    revision = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"partition {self.number}, generation {self.generation}"
+
+
+class Member(models.Model):
+    """A gateway process that may hold reservations; alive while it renews ``renewed_at``."""
+
+    id = models.UUIDField(primary_key=True)
+    name = models.CharField(max_length=120)
+    supervised = models.BooleanField(default=False)
+    generation = models.BigIntegerField(default=0)
+    renewed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Reload(models.Model):
+    """A counter that no longer equals its ledger and must be dropped from the live store."""
+
+    account_id = models.UUIDField(primary_key=True)
+    revision = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.account_id} at revision {self.revision}"
+
+
+class Change(models.Model):
+    """One change of one row, written by the history trigger; never altered."""
+
+    at = models.DateTimeField()
+    table_name = models.CharField(max_length=64)
+    object_id = models.CharField(max_length=64)
+    action = models.CharField(max_length=8)
+    before = models.JSONField(null=True)
+    after = models.JSONField(null=True)
+    actor = models.CharField(max_length=255, blank=True)
+    reason = models.CharField(max_length=1_000, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["table_name", "object_id", "-at"], name="change_by_object")]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.table_name} {self.object_id}"
+
+

@@ -1,0 +1,327 @@
+"""
+The live store as the recorder, the admin and the API see it: by redis-py, without a hurry.
+
+Who may open it: only the recorder, under the partition's advisory lock (:func:`open_generation`).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+import redis
+from django.conf import settings
+from django.db import connection
+
+from budgets import periods, scripts
+from budgets.livestore import TOMBSTONE_MS
+from budgets.models import ConfigVersion, Partition
+from budgets.money import Units
+from budgets.periods import Period
+from budgets.scripts import TAG
+
+PARTITION: Final = 0
+_LOCK_NAMESPACE: Final = 0x636F7374
+STREAM: Final = f"{TAG}stream"
+_GENERATION: Final = f"{TAG}gen"
+
+
+class Closed(Exception):
+    """The live store is not the one that Postgres knows: it was lost, or never opened."""
+
+
+class NotQuiet(Exception):
+    """Requests came and went while the store was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A spend event in the stream, not yet in the ledger."""
+
+    position: str
+    id: str
+    amount: Units
+    admitted_at: datetime
+    path: tuple[UUID, ...]
+    kind: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    id: str
+    amount: Units
+    admitted_at: datetime
+    deadline: datetime
+    path: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    period: Period
+    spent: Units
+    reserved: Units
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """Everything that counts in the live store, of one instant."""
+
+    position: str
+    entries: list[Entry]
+    counters: dict[UUID, list[Counter]]
+    reservations: list[Reservation]
+
+
+@cache
+def store() -> "redis.Redis":
+    """Return the process's client; a broken connection is made anew at the next use."""
+    client: redis.Redis = redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30
+    )
+    return client
+
+
+@contextmanager
+def partition_lock() -> Iterator[bool]:
+    """Try for the partition's advisory lock; at most one recorder holds it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [_LOCK_NAMESPACE, PARTITION])
+        (held,) = cursor.fetchone()
+    try:
+        yield held
+    finally:
+        if held:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [_LOCK_NAMESPACE, PARTITION])
+
+
+def run_id() -> str:
+    return str(store().info("server")["run_id"])
+
+
+def is_open(partition: Partition) -> bool:
+    """Return whether the store is of the generation that Postgres has, and not restarted since."""
+    number, kept = store().hmget(_GENERATION, "number", "run_id")
+    return (
+        partition.generation > 0
+        and number == str(partition.generation).encode()
+        and kept == partition.run_id.encode()
+        and run_id() == partition.run_id
+    )
+
+
+def close_store() -> None:
+    """Close the store to every process at once; what it holds stays."""
+    store().delete(_GENERATION)
+
+
+def forget_what_is_recorded(reservations_recorded: Iterable[str]) -> None:
+    """
+    Drop counters, stream and tombstones; keep open reservations but those that the ledger has.
+    """
+    for id in reservations_recorded:
+        store().delete(f"{TAG}r:{id}")
+        store().zrem(f"{TAG}open", id)
+    for pattern in (f"{TAG}c:*", f"{TAG}t:*"):
+        for keys in _batches(store().scan_iter(match=pattern, count=1_000)):
+            store().delete(*keys)
+    store().delete(STREAM, f"{TAG}mark", f"{TAG}ver")
+
+
+def open_store(*, generation: int, of_run: str) -> None:
+    """Write the versions, then the generation: from here on scripts are answered."""
+    versions = {str(each.scope): each.version for each in ConfigVersion.objects.all()}
+    if versions:
+        store().hset(f"{TAG}ver", mapping=versions)
+    store().hset(_GENERATION, mapping={"number": generation, "run_id": of_run})
+
+
+def evicts() -> str:
+    """Return the eviction policy, or ``""`` where the server does not tell it (managed ones)."""
+    try:
+        return str(store().config_get("maxmemory-policy").get("maxmemory-policy", ""))
+    except redis.ResponseError:
+        return ""
+
+
+def read_stream(*, after: str, count: int) -> list[Entry]:
+    return [_entry(*raw) for raw in store().xrange(STREAM, min=f"({after}", count=count)]
+
+
+def mirror(*, generation: int, position: str, revision: int | None) -> None:
+    """
+    Tell the store what is recorded, and trim the stream; no revision while reloads are due.
+
+    :raises Closed: if the store is of another generation
+    """
+    _run(scripts.MIRROR, generation, position, "" if revision is None else revision)
+
+
+def reload(*, generation: int, revision: int, accounts: Sequence[UUID]) -> None:
+    """
+    Drop the counters of ``accounts``; they are loaded anew at their next use.
+
+    :raises Closed: if the store is of another generation
+    """
+    _run(scripts.RELOAD, generation, revision, *(account.hex for account in accounts))
+
+
+def sweep(*, generation: int, alive: Sequence[UUID]) -> int:
+    """
+    Settle as orphans what nobody will settle any more; return how many there were.
+
+    :raises Closed: if the store is of another generation
+    """
+    members = [member.hex for member in alive]
+    orphans = 0
+    for id in _overdue() | _abandoned(members):
+        outcome = _run(scripts.SWEEP, generation, id, TOMBSTONE_MS, *members)
+        orphans += outcome == b"orphaned"
+    return orphans
+
+
+def open_reservations() -> list[str]:
+    return [raw.decode() for raw in store().zrange(f"{TAG}open", 0, -1)]
+
+
+def wait_for_entry(*, after: str, timeout_ms: int) -> None:
+    """Return as soon as the stream has an entry after that position, or after the time-out."""
+    store().xread({STREAM: after}, count=1, block=timeout_ms)
+
+
+def is_reserved(id: str) -> bool:
+    return bool(store().exists(f"{TAG}r:{id}"))
+
+
+def publish_versions(*, scopes: Sequence[int] | None = None) -> None:
+    """
+    Raise the store's versions to those of Postgres, of the given scopes or of all.
+
+    :raises Closed: if the store is of another generation
+    """
+    rows = ConfigVersion.objects.all()
+    if scopes is not None:
+        rows = rows.filter(scope__in=scopes)
+    words = [word for row in rows for word in (row.scope, row.version)]
+    generation = Partition.objects.values_list("generation", flat=True).get(number=PARTITION)
+    if words:
+        _run(scripts.RAISE_VERSIONS, generation, *words)
+
+
+def counters_of(accounts: Sequence[UUID]) -> dict[UUID, list[Counter]]:
+    """Return the live counters of each account; one that is not loaded is absent."""
+    pipeline = store().pipeline(transaction=False)
+    for account in accounts:
+        pipeline.hgetall(f"{TAG}c:{account.hex}")
+    return {
+        account: _counters(raw)
+        for account, raw in zip(accounts, pipeline.execute(), strict=True)
+    }
+
+
+def view() -> StoreView:
+    """Return stream, counters and open reservations as they were at one instant."""
+    accounts = [
+        UUID(key.decode().rpartition(":")[2])
+        for key in store().scan_iter(match=f"{TAG}c:*", count=1_000)
+    ]
+    ids = open_reservations()
+    pipeline = store().pipeline(transaction=True)
+    pipeline.hget(f"{TAG}mark", "position")
+    pipeline.xrange(STREAM)
+    pipeline.zrange(f"{TAG}open", 0, -1)
+    for account in accounts:
+        pipeline.hgetall(f"{TAG}c:{account.hex}")
+    for id in ids:
+        pipeline.hmget(f"{TAG}r:{id}", "amount", "admitted", "deadline", "path")
+    position, entries, open_now, *rest = pipeline.execute()
+    if [raw.decode() for raw in open_now] != ids:
+        raise NotQuiet
+    counters = dict(zip(accounts, map(_counters, rest[: len(accounts)]), strict=True))
+    held = zip(ids, rest[len(accounts) :], strict=True)
+    return StoreView(
+        position=(position or b"0-0").decode(),
+        entries=[_entry(*raw) for raw in entries],
+        counters=counters,
+        reservations=[_reservation(id, raw) for id, raw in held],
+    )
+
+
+def _overdue() -> set[str]:
+    seconds, microseconds = store().time()
+    now_ms = seconds * 1_000 + microseconds // 1_000
+    return {raw.decode() for raw in store().zrangebyscore(f"{TAG}open", "-inf", now_ms)}
+
+
+def _abandoned(alive: Sequence[str]) -> set[str]:
+    """Return the open reservations whose gateway process is not among the living."""
+    ids = open_reservations()
+    pipeline = store().pipeline(transaction=False)
+    for id in ids:
+        pipeline.hget(f"{TAG}r:{id}", "member")
+    holders = pipeline.execute()
+    return {id for id, holder in zip(ids, holders, strict=True) if (holder or b"").decode() not in alive}
+
+
+def _run(script: scripts.Script, *words: object) -> bytes:
+    arguments = [str(word) for word in words]
+    try:
+        outcome, *_ = store().evalsha(script.sha, 1, TAG, *arguments)
+    except redis.exceptions.NoScriptError:
+        outcome, *_ = store().eval(script.text, 1, TAG, *arguments)
+    if outcome == b"closed":
+        raise Closed
+    return bytes(outcome)
+
+
+def _entry(position: bytes, fields: dict[bytes, bytes]) -> Entry:
+    return Entry(
+        position=position.decode(),
+        id=fields[b"id"].decode(),
+        amount=Units(int(fields[b"amount"])),
+        admitted_at=periods.from_milliseconds(int(fields[b"admitted"])),
+        path=_path(fields[b"path"]),
+        kind=fields[b"kind"].decode(),
+        payload=fields[b"event"],
+    )
+
+
+def _reservation(id: str, raw: Sequence[bytes]) -> Reservation:
+    amount, admitted, deadline, path = raw
+    return Reservation(
+        id=id,
+        amount=Units(int(amount)),
+        admitted_at=periods.from_milliseconds(int(admitted)),
+        deadline=periods.from_milliseconds(int(deadline)),
+        path=_path(path),
+    )
+
+
+def _path(raw: bytes) -> tuple[UUID, ...]:
+    return tuple(UUID(part) for part in raw.decode().split(","))
+
+
+def _counters(raw: dict[bytes, bytes]) -> list[Counter]:
+    counters = []
+    for field, spent in raw.items():
+        kind, first, last = field.decode().split(":")
+        if kind == "s":
+            reserved = raw[f"r:{first}:{last}".encode()]
+            period = Period(*map(periods.from_milliseconds, (int(first), int(last))))
+            counters.append(Counter(period, Units(int(spent)), Units(int(reserved))))
+    return counters
+
+
+def _batches(keys: Iterable[bytes], size: int = 1_000) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    for key in keys:
+        batch.append(key)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,28 @@
+"""One event, one line: an event name and its fields, safe against forged lines."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+VALUE_CHARACTERS_MAX = 2_000
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as one line of JSON; what was given as ``extra`` becomes its fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage()[:VALUE_CHARACTERS_MAX],
+        }
+        line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=_shortened, ensure_ascii=True)
+
+
+def _shortened(value: object) -> str:
+    return str(value)[:VALUE_CHARACTERS_MAX]

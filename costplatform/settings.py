@@ -1,0 +1,219 @@
+"""All settings, in one place. What the environment may say is read by ``costplatform.env``."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from costplatform import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = env.data_directory()
+
+# --- Secrets ---------------------------------------------------------------------------
+SECRET_KEY = env.kept_secret("DJANGO_SECRET_KEY")
+MASTER_KEY = env.kept_secret("COSTPLATFORM_MASTER_KEY", prefix="sk-")
+MASTER_KEY_LENGTH_MIN = 16
+if not MASTER_KEY.startswith("sk-") or len(MASTER_KEY) < MASTER_KEY_LENGTH_MIN:
+    raise env.SettingError(
+        "COSTPLATFORM_MASTER_KEY",
+        f"must start with sk- and have at least {MASTER_KEY_LENGTH_MIN} characters",
+    )
+KEY_PEPPER = env.kept_secret("COSTPLATFORM_KEY_PEPPER")
+"""Keys are stored as HMAC under this pepper: who changes it makes every key unknown."""
+ENCRYPTION_KEY = env.kept_secret("COSTPLATFORM_ENCRYPTION_KEY")
+"""Provider credentials are encrypted under it."""
+
+# --- Web -------------------------------------------------------------------------------
+DEBUG = False
+PORT = env.integer("PORT", 8000, low=1, high=65_535)
+HOST = env.text("HOST", "127.0.0.1")
+WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 2, low=1, high=64)
+ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
+if "*" in ALLOWED_HOSTS:
+    raise env.SettingError("ALLOWED_HOSTS", "must name hosts; * would also admit foreign websockets")
+CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", "")
+SECURE_COOKIES = env.flag("SECURE_COOKIES", default=False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+ROOT_URLCONF = "costplatform.urls"
+ASGI_APPLICATION = "costplatform.asgi.application"
+APPEND_SLASH = False
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "costplatform",
+    "budgets",
+    "spend",
+    "gateway",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+
+AUTH_USER_MODEL = "budgets.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# --- Language and time -----------------------------------------------------------------
+LANGUAGE_CODE = "en-us"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# --- Postgres --------------------------------------------------------------------------
+DATABASE_URL = env.running_server("DATABASE_URL", "database_url")
+_database = urlsplit(DATABASE_URL)
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": unquote(_database.hostname or ""),
+        "PORT": _database.port or 5432,
+        "NAME": unquote(_database.path.lstrip("/")),
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Live store ------------------------------------------------------------------------
+REDIS_URL = env.running_server("REDIS_URL", "redis_url")
+STORE_TIMEOUT_MS = env.integer("STORE_TIMEOUT_MS", 2_000, low=100, high=30_000)
+"""After this long without an answer an outcome counts as unknown."""
+
+# --- Gateway ---------------------------------------------------------------------------
+GATEWAY_LANE = env.flag("GATEWAY_LANE", default=True)
+GATEWAY_BODY_BYTES_MAX = env.integer(
+    "GATEWAY_BODY_BYTES_MAX", 16 * 2**20, low=1_024, high=256 * 2**20
+)
+GATEWAY_BODY_SECONDS_MAX = env.integer("GATEWAY_BODY_SECONDS_MAX", 60, low=1, high=600)
+GATEWAY_REPLY_BYTES_MAX = env.integer(
+    "GATEWAY_REPLY_BYTES_MAX", 64 * 2**20, low=2**20, high=1024 * 2**20
+)
+GATEWAY_UPSTREAM_SECONDS_MAX = env.integer("GATEWAY_UPSTREAM_SECONDS_MAX", 600, low=1, high=3_600)
+GATEWAY_UPSTREAM_CONNECT_SECONDS = env.integer(
+    "GATEWAY_UPSTREAM_CONNECT_SECONDS", 10, low=1, high=60
+)
+GATEWAY_UPSTREAM_IDLE_SECONDS = env.integer("GATEWAY_UPSTREAM_IDLE_SECONDS", 120, low=1, high=3_600)
+GATEWAY_UPSTREAM_CONNECTIONS_MAX = env.integer(
+    "GATEWAY_UPSTREAM_CONNECTIONS_MAX", 1_000, low=1, high=100_000
+)
+GATEWAY_ABORT_DRAIN_SECONDS = env.integer("GATEWAY_ABORT_DRAIN_SECONDS", 10, low=0, high=120)
+"""How long an upstream is still read for its usage after the client has gone."""
+# A reservation must outlive the call it pays for, or the money is lent twice.
+GATEWAY_RESERVATION_SECONDS = GATEWAY_UPSTREAM_SECONDS_MAX + GATEWAY_ABORT_DRAIN_SECONDS + 60
+GATEWAY_SNAPSHOT_SECONDS = env.integer("GATEWAY_SNAPSHOT_SECONDS", 30, low=1, high=300)
+GATEWAY_SNAPSHOT_STALE_SECONDS_MAX = 15 * 60
+GATEWAY_MEMBER_SECONDS = env.integer("GATEWAY_MEMBER_SECONDS", 30, low=3, high=300)
+"""A gateway process that has not renewed its membership for so long is taken for dead."""
+GATEWAY_UNCONFIRMED_EVENTS_MAX = env.integer(
+    "GATEWAY_UNCONFIRMED_EVENTS_MAX", 100_000, low=100, high=10_000_000
+)
+GATEWAY_ALLOW_PRIVATE_UPSTREAMS = env.names("GATEWAY_ALLOW_PRIVATE_UPSTREAMS", "")
+"""Private addresses that upstreams may have, each as CIDR or CIDR:port."""
+BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
+
+# --- Recorder --------------------------------------------------------------------------
+RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=1, high=10_000)
+RECORDER_SWEEP_SECONDS = env.integer("RECORDER_SWEEP_SECONDS", 5, low=1, high=300)
+
+# --- Sandbox provider ------------------------------------------------------------------
+SANDBOX = env.flag("COSTPLATFORM_SANDBOX", default=True)
+SANDBOX_PORT = env.integer("COSTPLATFORM_SANDBOX_PORT", 8010, low=1, high=65_535)
+
+# --- Work in the background ------------------------------------------------------------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+
+# --- API -------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["costplatform.authentication.MasterKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["costplatform.json.ExactJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["costplatform.json.ExactJSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "costplatform.errors.answer",
+    "UNAUTHENTICATED_USER": None,
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = GATEWAY_BODY_BYTES_MAX
+SPECTACULAR_SETTINGS = {
+    "TITLE": "costplatform",
+    "DESCRIPTION": "Budgets, keys, prices and spend.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+
+# --- Logs ------------------------------------------------------------------------------
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", of=("DEBUG", "INFO", "WARNING", "ERROR"))
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "costplatform.logs.LineFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"django.server": {"handlers": ["stderr"], "propagate": False}},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "costplatform",
+    "SITE_HEADER": "costplatform",
+    "SITE_SYMBOL": "account_balance_wallet",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+}

@@ -1,0 +1,68 @@
+"""Where requests go: deployments, and the credentials they use."""
+
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+
+from budgets.fields import NAME_LENGTH_MAX, PublicIdField
+from budgets.models import Organization
+
+WEIGHT_MAX = 1_000
+
+
+class Credential(models.Model):
+    """A provider's key, encrypted; it is only ever sent to the host it was saved for."""
+
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="credentials"
+    )
+    name = models.CharField(max_length=NAME_LENGTH_MAX)
+    host = models.CharField(max_length=255, help_text="Host and port that may receive it.")
+    secret = models.BinaryField(editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("name", "id")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Deployment(models.Model):
+    """One upstream that can serve a model: those of one name form the group that callers ask for."""
+
+    public_id = PublicIdField("model id")
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="deployments",
+        help_text="Empty: for every organization.",
+    )  # fmt: skip
+    model_name = models.CharField(max_length=NAME_LENGTH_MAX, db_index=True)
+    provider = models.SlugField(max_length=64)
+    upstream_model = models.CharField(max_length=NAME_LENGTH_MAX)
+    api_base = models.URLField(max_length=500)
+    credential = models.ForeignKey(
+        Credential, models.PROTECT, null=True, blank=True, related_name="deployments"
+    )
+    weight = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(WEIGHT_MAX)]
+    )
+    price_override = models.JSONField(default=dict, blank=True)
+    input_tokens_max = models.PositiveIntegerField(null=True, blank=True)
+    output_tokens_max = models.PositiveIntegerField(null=True, blank=True)
+    blocked = models.BooleanField(default=False)
+    model_info = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("model_name", "id")
+        constraints = [
+            models.CheckConstraint(
+                name="deployment_weight_in_range",
+                condition=Q(weight__gte=1, weight__lte=WEIGHT_MAX),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_name} → {self.provider}/{self.upstream_model}"

@@ -1,0 +1,110 @@
+"""Writes: deployments and the credentials they use."""
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from budgets.changes import change, unique
+from budgets.errors import InvalidInput
+from gateway import vault
+from gateway.models import Credential, Deployment
+from spend.pricebook import OVERRIDE_FIELDS, RATE_MAX
+
+GLOBAL_SCOPE: Final = 0
+RATE_DECIMALS_MAX: Final = 18
+SECRET_LENGTH_MAX: Final = 4_096
+
+
+def create_deployment(*, values: Mapping[str, Any], api_key: str | None) -> Deployment:
+    """
+    Add an upstream to the group of its model name, with its credential if one is given.
+
+    :raises Conflict: if the id is taken
+    :raises InvalidInput: naming the field that does not fit
+    """
+    deployment = Deployment(**values)
+    _check(deployment)
+    with change(scope=GLOBAL_SCOPE), unique("model_info.id"):
+        if api_key:
+            deployment.credential = _new_credential(deployment, api_key)
+        deployment.save()
+    return deployment
+
+
+def update_deployment(
+    *, deployment: Deployment, values: Mapping[str, Any], api_key: str | None
+) -> Deployment:
+    """
+    Change an upstream; a new base URL on another host needs its credential again.
+
+    :raises InvalidInput: naming the field that does not fit
+    """
+    for name, value in values.items():
+        setattr(deployment, name, value)
+    _check(deployment)
+    _check_binding(deployment, api_key)
+    with change(scope=GLOBAL_SCOPE):
+        if api_key:
+            deployment.credential = _new_credential(deployment, api_key)
+        deployment.save()
+    return deployment
+
+
+def delete_deployment(*, deployment: Deployment) -> None:
+    """Remove an upstream, and its credential where no other uses it."""
+    credential = deployment.credential
+    with change(scope=GLOBAL_SCOPE):
+        deployment.delete()
+        if credential is not None and not credential.deployments.exists():
+            credential.delete()
+
+
+def checked_override(fields: Mapping[str, object]) -> dict[str, str]:
+    """
+    Return a deployment's own price fields as exact decimals in text.
+
+    :raises InvalidInput: naming the field that is unknown or no rate
+    """
+    return {name: _rate(name, value) for name, value in fields.items()}
+
+
+def _rate(name: str, value: object) -> str:
+    if name not in OVERRIDE_FIELDS:
+        raise InvalidInput(name, "is no price field that is known here")
+    try:
+        rate = Decimal(str(value)) if not isinstance(value, bool) else Decimal("NaN")
+    except InvalidOperation:
+        rate = Decimal("NaN")
+    if not rate.is_finite() or not 0 <= rate <= RATE_MAX or not str(value).isascii():
+        raise InvalidInput(name, f"must be a number from 0 to {RATE_MAX}")
+    exponent = rate.normalize().as_tuple().exponent
+    if isinstance(exponent, int) and -exponent > RATE_DECIMALS_MAX:
+        raise InvalidInput(name, f"must not have more than {RATE_DECIMALS_MAX} decimals")
+    return format(rate, "f")
+
+
+def _check(deployment: Deployment) -> None:
+    parts = urlsplit(deployment.api_base)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput("api_base", "must be an http or https URL")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidInput("api_base", "must have no user, query or fragment")
+    deployment.price_override = checked_override(deployment.price_override)
+
+
+def _check_binding(deployment: Deployment, api_key: str | None) -> None:
+    kept = deployment.credential
+    if kept is not None and not api_key and kept.host != vault.host_of(deployment.api_base):
+        raise InvalidInput("api_key", f"was saved for {kept.host}; give it again for the new host")
+
+
+def _new_credential(deployment: Deployment, api_key: str) -> Credential:
+    if len(api_key) > SECRET_LENGTH_MAX or not api_key.isprintable():
+        raise InvalidInput("api_key", f"must be printable, {SECRET_LENGTH_MAX} characters at most")
+    return Credential.objects.create(
+        organization=deployment.organization,
+        name=f"{deployment.provider}/{deployment.model_name}"[:255],
+        host=vault.host_of(deployment.api_base),
+        secret=vault.seal(api_key),
+    )

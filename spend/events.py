@@ -1,0 +1,134 @@
+"""
+A spend event as it travels: JSON in the stream, one row in the ledger.
+
+The stream entry's own fields (id, amount, admitted, path) rule; the payload describes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Final
+from uuid import UUID, uuid5
+
+import orjson
+
+from spend.pricing import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, Line, Usage, total_of
+
+ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED = (
+    "orphaned", "estimated", "over_ceiling", "client_closed",
+)  # fmt: skip
+UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED, TIER_UNPRICED, DAMAGED = (
+    "upstream_error", "usage_clamped", "unpriced", "tier_unpriced", "damaged",
+)  # fmt: skip
+FLAGS: Final = (
+    ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED, UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED,
+    TIER_UNPRICED, DAMAGED,
+)  # fmt: skip
+"""Everything that a ledger row can be marked with; docs/reference/ledger.md explains each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is known of a request when it is admitted: who, what, through whom, at which price."""
+
+    organization_id: int
+    currency: str
+    key_digest: str
+    team: str
+    user: str
+    end_user: str
+    tags: tuple[str, ...]
+    route: str
+    model: str
+    provider: str
+    upstream_model: str
+    deployment: str
+    price_reference: str
+    cost_currency: str
+    streamed: bool
+    reserved_units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended, and what it cost in the currency of its price."""
+
+    status: int
+    cost: Decimal
+    usage: Usage
+    lines: tuple[Line, ...] = ()
+    flags: tuple[str, ...] = ()
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The descriptive half of a stream entry."""
+
+    described: Described
+    outcome: Outcome
+
+
+def encode(described: Described, outcome: Outcome) -> bytes:
+    return orjson.dumps(
+        {
+            **{name: getattr(described, name) for name in Described.__slots__},
+            "status": outcome.status,
+            "cost": str(outcome.cost),
+            "usage": {component.value: n for component, n in outcome.usage.items()},
+            "lines": [
+                [line.component.value, line.quantity, str(line.rate), str(line.amount)]
+                for line in outcome.lines
+            ],
+            "flags": outcome.flags,
+            "settled_at": outcome.settled_at,
+        }
+    )
+
+
+def decode(payload: bytes) -> Payload:
+    """
+    :raises ValueError: if it is not what :func:`encode` made
+    """
+    try:
+        raw = orjson.loads(payload)
+        described = Described(
+            **{name: raw[name] for name in Described.__slots__} | {"tags": tuple(raw["tags"])}
+        )
+        return Payload(described, _outcome(raw))
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise ValueError("the payload is no spend event") from error
+
+
+def orphan_id(request_id: UUID) -> UUID:
+    return uuid5(request_id, "orphan")
+
+
+def reversal_id(request_id: UUID) -> UUID:
+    return uuid5(request_id, "orphan_reversal")
+
+
+def input_tokens(usage: Usage) -> int:
+    return total_of(usage, INPUT_COMPONENTS)
+
+
+def output_tokens(usage: Usage) -> int:
+    return total_of(usage, OUTPUT_COMPONENTS)
+
+
+def _outcome(raw: dict[str, object]) -> Outcome:
+    lines, usage, flags = raw["lines"], raw["usage"], raw["flags"]
+    if not (isinstance(lines, list) and isinstance(usage, dict) and isinstance(flags, list)):
+        raise TypeError("lines, usage or flags have another form")
+    settled_at = raw["settled_at"]
+    return Outcome(
+        status=int(str(raw["status"])),
+        cost=Decimal(str(raw["cost"])),
+        usage={Component(name): int(n) for name, n in usage.items()},
+        lines=tuple(
+            Line(Component(name), int(n), Decimal(rate), Decimal(amount))
+            for name, n, rate, amount in lines
+        ),
+        flags=tuple(str(flag) for flag in flags),
+        settled_at=None if settled_at is None else datetime.fromisoformat(str(settled_at)),
+    )

@@ -1,0 +1,321 @@
+"""
+The ledger in Postgres: append rows once, keep roll-ups and totals in step, and sum it.
+
+One row a request; an orphan that was met by its true settle stays, beside a row that takes it
+back. Everything here runs in the recorder's transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import orjson
+from django.db import connection
+from psycopg.types.json import Jsonb
+
+from budgets.models import AccountKind
+from budgets.periods import Period
+from budgets.storekeeper import Entry
+from spend import events
+from spend.events import Payload
+from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour, SpendEvent
+
+LABEL_KINDS: Final = (AccountKind.END_USER, AccountKind.TAG)
+COLUMNS: Final = tuple(field.column for field in SpendEvent._meta.fields)
+_NAMES: Final = ", ".join(f'"{column}"' for column in COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A stream entry made ready for the ledger."""
+
+    entry: Entry
+    payload: Payload
+    request_id: UUID
+
+    @property
+    def is_orphan(self) -> bool:
+        return self.entry.kind == EventKind.ORPHAN
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What a batch changed: the rows that are new, and the accounts whose counters are wrong."""
+
+    new_ids: frozenset[UUID]
+    accounts_to_reload: frozenset[UUID]
+
+
+def make_partitions(days: Iterable[date]) -> int:
+    """Make the ledger's partitions for these days where they are missing; return how many."""
+    made = 0
+    for day in sorted(set(days)):
+        made += _make_partition(day)
+    return made
+
+
+def append(recordings: Sequence[Recording], *, now: datetime) -> Appended:
+    """
+    Add what the ledger does not have: true rows, orphans without one, and what takes back an
+    orphan that its true row has met. Within the caller's transaction.
+    """
+    _stage(recordings, now)
+    new_true = _insert_true()
+    new_orphans = _insert_orphans()
+    reversed_requests = _insert_reversals(recordings, new_true)
+    new_ids = new_true | new_orphans
+    unexpected = {
+        account
+        for recording in _not_inserted(recordings, new_ids)
+        for account in recording.entry.path
+    }
+    unexpected |= {
+        account
+        for recording in recordings
+        if recording.request_id in reversed_requests
+        for account in recording.entry.path
+    }
+    return Appended(frozenset(new_ids), frozenset(unexpected))
+
+
+def roll_up() -> None:
+    """Add the rows that :func:`append` has just inserted to every roll-up."""
+    labels = [kind.value for kind in LABEL_KINDS]
+    with connection.cursor() as cursor:
+        for table, by_day, wants_labels in (
+            (QuarterHour, False, False), (Day, True, False),
+            (LabelQuarterHour, False, True), (LabelDay, True, True),
+        ):  # fmt: skip
+            cursor.execute(
+                _ROLL_UP.format(
+                    table=table._meta.db_table,
+                    bucket="day" if by_day else "bucket_start",
+                    expression=_LOCAL_DAY if by_day else _QUARTER_HOUR,
+                    among="= ANY" if wants_labels else "<> ALL",
+                ),
+                [labels],
+            )
+
+
+def add_to_totals() -> None:
+    """Add the rows that :func:`append` has just inserted to all period totals that hold them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE budgets_periodtotal AS total
+            SET amount_units = total.amount_units + added.amount, events = total.events + added.n
+            FROM (
+                SELECT t.id, sum(fresh.amount_units) AS amount, count(*) AS n
+                FROM spend_fresh fresh
+                CROSS JOIN unnest(fresh.accounts) AS held(account_id)
+                JOIN budgets_periodtotal t ON t.account_id = held.account_id
+                     AND t.period_start <= fresh.admitted_at AND fresh.admitted_at < t.period_end
+                GROUP BY t.id
+            ) added
+            WHERE total.id = added.id
+            """
+        )
+
+
+def sum_of(account: UUID, period: Period) -> tuple[int, int]:
+    """
+    Return (amount in units, rows) of an account in a period, from the roll-ups.
+
+    Both bounds must be whole quarter-hours, as those of every calendar period are.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(amount_units), 0), coalesce(sum(events), 0) FROM (
+                SELECT amount_units, events FROM spend_quarterhour
+                WHERE account_id = %(account)s
+                      AND bucket_start >= %(start)s AND bucket_start < %(end)s
+                UNION ALL
+                SELECT amount_units, events FROM spend_labelquarterhour
+                WHERE account_id = %(account)s
+                      AND bucket_start >= %(start)s AND bucket_start < %(end)s
+            ) both_kinds
+            """,
+            {"account": account, "start": period.start, "end": period.end},
+        )
+        amount, rows = cursor.fetchone()
+    return int(amount), int(rows)
+
+
+def recorded_requests(ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these requests the ledger has a row of."""
+    rows = SpendEvent.objects.filter(id__in=[*ids, *map(events.orphan_id, ids)])
+    return set(rows.values_list("request_id", flat=True))
+
+
+def _make_partition(day: date) -> int:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    with connection.cursor() as cursor:
+        name = f"spend_event_{day:%Y%m%d}"
+        cursor.execute("SELECT to_regclass(%s)", [name])
+        if cursor.fetchone()[0] is not None:
+            return 0
+        # The name and both bounds are made of digits of a date, nothing that anybody sends.
+        cursor.execute(
+            f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF spend_event"
+            f" FOR VALUES FROM ('{start:%Y-%m-%d}+00') TO ('{start + timedelta(days=1):%Y-%m-%d}+00')"
+        )
+    return 1
+
+
+def _stage(recordings: Sequence[Recording], now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS spend_staged (LIKE spend_event) ON COMMIT DELETE ROWS;"
+            "CREATE TEMP TABLE IF NOT EXISTS spend_fresh (LIKE spend_event) ON COMMIT DELETE ROWS;"
+            "TRUNCATE spend_staged, spend_fresh"
+        )
+        with cursor.copy(f"COPY spend_staged ({_NAMES}) FROM STDIN") as copy:
+            for recording in recordings:
+                copy.write_row(_row(recording, now))
+
+
+def _row(recording: Recording, now: datetime) -> list[object]:
+    entry, described, outcome = recording.entry, recording.payload.described, recording.payload.outcome
+    is_orphan = recording.is_orphan
+    flags = [*outcome.flags, events.ORPHANED] if is_orphan else list(outcome.flags)
+    values: dict[str, object] = {
+        "id": events.orphan_id(recording.request_id) if is_orphan else recording.request_id,
+        "admitted_at": entry.admitted_at,
+        "part": 0,
+        "request_id": recording.request_id,
+        "kind": entry.kind,
+        "settled_at": outcome.settled_at or now,
+        "recorded_at": now,
+        "accounts": list(entry.path),
+        "amount_units": entry.amount,
+        "cost": outcome.cost,
+        "exchange_rate": 1,
+        "exchange_rate_date": None,
+        "status": outcome.status,
+        "input_tokens": events.input_tokens(outcome.usage),
+        "output_tokens": events.output_tokens(outcome.usage),
+        "usage": _json({component.value: n for component, n in outcome.usage.items()}),
+        "lines": _json([[str(part) for part in (x.component, x.quantity, x.rate, x.amount)] for x in outcome.lines]),
+        "flags": flags,
+    }  # fmt: skip
+    for name in described.__slots__:
+        values.setdefault(name, getattr(described, name))
+    values["tags"] = list(described.tags)
+    return [values[column] for column in COLUMNS]
+
+
+def _json(value: object) -> Jsonb:
+    return Jsonb(value, dumps=orjson.dumps)
+
+
+def _insert(select: str, values: Sequence[object] = ()) -> list[tuple[UUID, UUID]]:
+    """Insert what ``select`` yields where it is new; return (id, request id) of the new rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH fresh AS (INSERT INTO spend_event ({_NAMES}) {select}"
+            f" ON CONFLICT (admitted_at, id, part) DO NOTHING RETURNING *),"
+            f" kept AS (INSERT INTO spend_fresh ({_NAMES}) SELECT {_NAMES} FROM fresh)"
+            " SELECT id, request_id FROM fresh",
+            list(values) or None,
+        )
+        return list(cursor.fetchall())
+
+
+def _insert_true() -> set[UUID]:
+    rows = _insert(f"SELECT {_NAMES} FROM spend_staged WHERE kind <> 'orphan'")
+    return {id for id, _ in rows}
+
+
+def _insert_orphans() -> set[UUID]:
+    """An orphan whose request has its true row is dropped."""
+    rows = _insert(
+        f"SELECT {_NAMES} FROM spend_staged orphan WHERE kind = 'orphan' AND NOT EXISTS ("
+        " SELECT FROM spend_event met WHERE met.admitted_at = orphan.admitted_at"
+        " AND met.id = orphan.request_id AND met.part = orphan.part)"
+    )
+    return {id for id, _ in rows}
+
+
+def _insert_reversals(recordings: Sequence[Recording], new_true: set[UUID]) -> set[UUID]:
+    """A true row that comes after its orphan takes it back; return the requests concerned."""
+    orphans = {
+        (recording.entry.admitted_at, events.orphan_id(recording.request_id))
+        for recording in recordings
+        if recording.request_id in new_true
+    }
+    met = _present(orphans)
+    if not met:
+        return set()
+    rows = _insert(
+        f"SELECT {_REVERSAL} FROM spend_event orphan"
+        " JOIN unnest(%s::timestamptz[], %s::uuid[], %s::uuid[])"
+        " AS met(admitted_at, orphan_id, reversal_id)"
+        " ON orphan.admitted_at = met.admitted_at AND orphan.id = met.orphan_id",
+        [
+            [at for at, _, _ in met],
+            [id for _, id, _ in met],
+            [events.reversal_id(request) for _, _, request in met],
+        ],
+    )
+    return {request for _, request in rows}
+
+
+def _present(orphans: Iterable[tuple[datetime, UUID]]) -> list[tuple[datetime, UUID, UUID]]:
+    """Return (admitted_at, id, request id) of those orphans that the ledger has."""
+    pairs = list(orphans)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT kept.admitted_at, kept.id, kept.request_id FROM spend_event kept"
+            " JOIN unnest(%s::timestamptz[], %s::uuid[]) AS wanted(admitted_at, id)"
+            " ON kept.admitted_at = wanted.admitted_at AND kept.id = wanted.id",
+            [[at for at, _ in pairs], [id for _, id in pairs]],
+        )
+        return list(cursor.fetchall())
+
+
+def _not_inserted(
+    recordings: Sequence[Recording], new_ids: set[UUID]
+) -> Iterable[Recording]:
+    """Yield each recording that added no row: one that was there, or stands twice in the batch."""
+    left = set(new_ids)
+    for recording in recordings:
+        id = events.orphan_id(recording.request_id) if recording.is_orphan else recording.request_id
+        if id in left:
+            left.remove(id)
+        else:
+            yield recording
+
+
+_TAKEN_BACK: Final = {
+    "id": "met.reversal_id",
+    "kind": f"'{EventKind.ORPHAN_REVERSAL}'",
+    "amount_units": "-orphan.amount_units",
+    "cost": "-orphan.cost",
+    "input_tokens": "-orphan.input_tokens",
+    "output_tokens": "-orphan.output_tokens",
+    "recorded_at": "now()",
+    "settled_at": "now()",
+}
+_REVERSAL: Final = ", ".join(_TAKEN_BACK.get(name, f'orphan."{name}"') for name in COLUMNS)
+_QUARTER_HOUR: Final = "date_bin('15 minutes', fresh.admitted_at, 'epoch'::timestamptz)"
+_LOCAL_DAY: Final = "(fresh.admitted_at AT TIME ZONE organization.time_zone)::date"
+_ROLL_UP: Final = """
+    INSERT INTO {table} AS kept (account_id, {bucket}, model, provider, deployment,
+                                 amount_units, events, input_tokens, output_tokens)
+    SELECT account.id, {expression}, fresh.model, fresh.provider, fresh.deployment,
+           sum(fresh.amount_units), count(*), sum(fresh.input_tokens), sum(fresh.output_tokens)
+    FROM spend_fresh fresh
+    CROSS JOIN unnest(fresh.accounts) AS held(account_id)
+    JOIN budgets_account account ON account.id = held.account_id
+    JOIN budgets_organization organization ON organization.id = fresh.organization_id
+    WHERE account.kind {among} (%s)
+    GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
+    ON CONFLICT (account_id, {bucket}, model, provider, deployment) DO UPDATE SET
+        amount_units = kept.amount_units + excluded.amount_units,
+        events = kept.events + excluded.events,
+        input_tokens = kept.input_tokens + excluded.input_tokens,
+        output_tokens = kept.output_tokens + excluded.output_tokens
+"""

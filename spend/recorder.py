@@ -1,0 +1,203 @@
+"""
+The recorder: moves spend events from the live store's stream to the ledger, each exactly once.
+
+One transaction a batch: ledger, roll-ups, totals, position and the list of counters to reload.
+Then the store is told (mirror, reloads) and trimmed. A second recorder that reads the same batch
+loses the race for the position and rolls back.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from budgets import storekeeper, totals
+from budgets.fields import NAME_LENGTH_MAX
+from budgets.models import (
+    Account,
+    AccountKind,
+    EndUser,
+    Organization,
+    Partition,
+    Reload,
+    Tag,
+    derived_account_id,
+)
+from budgets.storekeeper import PARTITION, Entry
+from spend import events, ledger
+from spend.ledger import Recording
+
+log = logging.getLogger(__name__)
+
+
+class LostRace(Exception):
+    """Another recorder has moved the position; what this one read is no longer the next batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one batch did."""
+
+    rows: int
+    position: str
+    revision: int
+
+
+def record_next(*, partition: Partition, now: datetime, count: int) -> Recorded | None:
+    """
+    Record the next batch of at most ``count`` events; return None if the stream has none.
+
+    :raises LostRace: if another recorder was quicker
+    :raises Closed: if the store is of another generation
+    """
+    entries = storekeeper.read_stream(after=partition.position, count=count)
+    if not entries:
+        return None
+    ledger.make_partitions(_days(entries))
+    with transaction.atomic():
+        revision = _advance(partition, to=entries[-1].position)
+        rows = apply(entries, now=now, revision=revision)
+    partition.position, partition.revision = entries[-1].position, revision
+    tell_store(partition)
+    return Recorded(rows=rows, position=partition.position, revision=revision)
+
+
+def apply(entries: Sequence[Entry], *, now: datetime, revision: int) -> int:
+    """Bring ledger, roll-ups and totals up to these entries; return how many rows are new."""
+    recordings = [_recording(entry) for entry in entries]
+    _make_labels(recordings)
+    _know_accounts(recordings)
+    appended = ledger.append(recordings, now=now)
+    ledger.roll_up()
+    ledger.add_to_totals()
+    totals.make_missing(wanted=_periods(recordings))
+    totals.list_reloads(appended.accounts_to_reload, revision=revision)
+    return len(appended.new_ids)
+
+
+def tell_store(partition: Partition) -> None:
+    """
+    Mirror position and revision, then drop the counters that are listed for it.
+
+    :raises Closed: if the store is of another generation
+    """
+    due = totals.reloads_due()
+    storekeeper.mirror(
+        generation=partition.generation,
+        position=partition.position,
+        revision=None if due else partition.revision,
+    )
+    if not due:
+        return
+    storekeeper.reload(
+        generation=partition.generation,
+        revision=max(each.revision for each in due),
+        accounts=[each.account_id for each in due],
+    )
+    for each in due:
+        Reload.objects.filter(account_id=each.account_id, revision=each.revision).delete()
+
+
+def _days(entries: Iterable[Entry]) -> set[date]:
+    return {entry.admitted_at.astimezone(UTC).date() for entry in entries}
+
+
+def _advance(partition: Partition, *, to: str) -> int:
+    moved = Partition.objects.filter(
+        number=PARTITION, generation=partition.generation, position=partition.position
+    ).update(position=to, revision=F("revision") + 1)
+    if not moved:
+        raise LostRace
+    return Partition.objects.values_list("revision", flat=True).get(number=PARTITION)
+
+
+def _recording(entry: Entry) -> Recording:
+    try:
+        payload = events.decode(entry.payload)
+    except ValueError:
+        # The amount still counts: what describes the request is lost, not the money.
+        log.exception("event_damaged", extra={"request_id": entry.id})
+        payload = _damaged(entry)
+    return Recording(entry=entry, payload=payload, request_id=UUID(entry.id))
+
+
+def _damaged(entry: Entry) -> events.Payload:
+    organization = Organization.objects.filter(account__in=entry.path).first()
+    return events.Payload(
+        events.Described(
+            organization_id=organization.pk if organization else 0,
+            currency=organization.currency if organization else "XXX",
+            key_digest="", team="", user="", end_user="", tags=(), route="", model="",
+            provider="", upstream_model="", deployment="", price_reference="",
+            cost_currency="XXX", streamed=False, reserved_units=0,
+        ),
+        events.Outcome(status=0, cost=Decimal(0), usage={}, flags=(events.DAMAGED,)),
+    )  # fmt: skip
+
+
+def _make_labels(recordings: Sequence[Recording]) -> None:
+    """Make the rows of end users and tags that have spent for the first time."""
+    users = {(r.payload.described.organization_id, r.payload.described.end_user) for r in recordings}
+    tags = {(r.payload.described.organization_id, t) for r in recordings for t in r.payload.described.tags}
+    _make_kind(AccountKind.END_USER, {(org, text) for org, text in users if text})
+    _make_kind(AccountKind.TAG, tags)  # fmt: skip
+
+
+def _make_kind(kind: AccountKind, wanted: set[tuple[int, str]]) -> None:
+    ids = {
+        derived_account_id(organization_id=org, kind=kind, text=text): (org, text)
+        for org, text in sorted(wanted)
+    }
+    for known in Account.objects.filter(id__in=ids).values_list("id", flat=True):
+        del ids[known]
+    if not ids:
+        return
+    Account.objects.bulk_create(
+        [
+            Account(id=id, organization_id=org, kind=kind, label=text[:NAME_LENGTH_MAX])
+            for id, (org, text) in ids.items()
+        ],
+        ignore_conflicts=True,
+    )
+    if kind == AccountKind.END_USER:
+        EndUser.objects.bulk_create(
+            [
+                EndUser(organization_id=org, external_id=text, account_id=id)
+                for id, (org, text) in ids.items()
+            ],
+            ignore_conflicts=True,
+        )
+    else:
+        Tag.objects.bulk_create(
+            [Tag(organization_id=org, name=text, account_id=id) for id, (org, text) in ids.items()],
+            ignore_conflicts=True,
+        )
+
+
+def _know_accounts(recordings: Sequence[Recording]) -> None:
+    """An account that was deleted while a request of it ran is made again: its money counts."""
+    wanted = {account for r in recordings for account in r.entry.path}
+    known = set(Account.objects.filter(id__in=wanted).values_list("id", flat=True))
+    if missing := wanted - known:
+        log.error("accounts_missing", extra={"accounts": sorted(map(str, missing))})
+        Account.objects.bulk_create(
+            [Account(id=id, kind=AccountKind.TAG, label="(deleted)") for id in missing],
+            ignore_conflicts=True,
+        )
+
+
+def _periods(recordings: Sequence[Recording]) -> set[tuple[UUID, totals.Period]]:
+    """Return (account, period) of all budgets in force that an event of the batch counts in."""
+    accounts = {account for r in recordings for account in r.entry.path}
+    budgets = totals.budgets_on(accounts)
+    return {
+        (account, period)
+        for recording in recordings
+        for account in recording.entry.path
+        for period in totals.periods_of(budgets.get(account, ()), at=recording.entry.admitted_at)
+    }
