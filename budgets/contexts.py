@@ -1,5 +1,5 @@
 """
-What a reserve needs to know of a key: its path of accounts, their limits, and until when that holds.
+What a reserve needs to know of a key: its path of accounts, their limits, and how long that holds.
 
 A context is read from Postgres once and used for many requests. The reserve script refuses it
 when the configuration has a newer version or the store's clock has left its validity.

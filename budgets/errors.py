@@ -32,7 +32,9 @@ class LimitReached(BudgetError):
     """A limit on the path refused; ``limit_index`` tells which of the context's limits."""
 
     def __init__(self, *, limit_index: int, spent: Units, reserved: Units, needed: Units) -> None:
-        super().__init__(f"limit {limit_index} holds {spent} + {reserved}; {needed} more do not fit")
+        super().__init__(
+            f"limit {limit_index} holds {spent} + {reserved}; {needed} more do not fit"
+        )
         self.limit_index = limit_index
         self.spent = spent
         self.reserved = reserved
@@ -99,5 +101,3 @@ class NotFound(LookupError):
 
 class Conflict(InvalidInput):
     """The id or name is taken."""
-
-

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from typing import Final
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -21,7 +21,7 @@ def new_public_id() -> str:
 class PublicIdField(models.CharField):
     """The id under which programs know a row: given by whoever makes it, else a random UUID."""
 
-    def __init__(self, verbose_name: str = "id", **options: object) -> None:
+    def __init__(self, verbose_name: str = "id", **options: Any) -> None:
         options |= {"max_length": PUBLIC_ID_LENGTH_MAX, "unique": True, "default": new_public_id}
         super().__init__(verbose_name, **options)
 

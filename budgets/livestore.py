@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final
 
 from budgets import scripts
 from budgets.contexts import Context
@@ -91,7 +91,7 @@ class LiveStore:
         :raises StoreUnavailable: if the store is closed or full, or did not answer
         """
         assert amount >= 0, "a reservation is never negative"
-        words = [
+        words: list[str | bytes] = [
             str(self.generation), await self._not_after(), str(STREAM_EVENTS_MAX), id, str(amount),
             str(seconds * 1_000), self._member, context.path_text(), orphan,
             str(context.organization_id), str(context.organization_version),
@@ -103,7 +103,7 @@ class LiveStore:
         outcome, *detail = await self._run(scripts.RESERVE, words)
         if outcome in {b"reserved", b"again"}:
             return _admission(detail)
-        _refuse(outcome, detail, amount)
+        raise _refusal(outcome, detail, amount)
 
     async def settle(self, event: Event) -> None:
         """
@@ -180,11 +180,19 @@ class LiveStore:
         except (OutcomeUnknown, ReplyError):
             return False
 
+    async def now_ms(self) -> int:
+        """
+        Return the time by the store's clock.
+
+        :raises OutcomeUnknown: if the store did not answer
+        """
+        return int(await self._not_after()) - self._timeout_ms
+
     async def close(self) -> None:
         await self._connection.close()
 
     async def _settle_once(self, event: Event) -> None:
-        words = [
+        words: list[str | bytes] = [
             str(self.generation), await self._not_after(), event.id, str(event.amount),
             str(event.admitted_ms), event.path, event.payload, str(TOMBSTONE_MS),
         ]  # fmt: skip
@@ -197,9 +205,7 @@ class LiveStore:
         self.unconfirmed.settled(event.id, entry=entry)
         self.unconfirmed.forget_up_to(position)
 
-    async def _run(
-        self, script: scripts.Script, words: Sequence[str | bytes]
-    ) -> list[bytes]:
+    async def _run(self, script: scripts.Script, words: Sequence[str | bytes]) -> list[bytes]:
         try:
             return await self._connection.run(script, key=scripts.TAG, arguments=words)
         except ReplyError as error:
@@ -225,16 +231,14 @@ def _admission(detail: Sequence[bytes]) -> Admission:
     return Admission(admitted, tuple(Standing(Units(s), Units(r)) for s, r in pairs))
 
 
-def _refuse(outcome: bytes, detail: Sequence[bytes], needed: Units) -> NoReturn:
+def _refusal(outcome: bytes, detail: Sequence[bytes], needed: Units) -> Exception:
     if outcome in {b"exceeded", b"busy"}:
         index, spent, reserved = (int(part) for part in detail)
         kind = BudgetExceeded if outcome == b"exceeded" else BudgetBusy
-        raise kind(
-            limit_index=index, spent=Units(spent), reserved=Units(reserved), needed=needed
-        )
+        return kind(limit_index=index, spent=Units(spent), reserved=Units(reserved), needed=needed)
     if outcome == b"missing":
-        raise CountersMissing([int(part) for part in detail])
-    raise _REFUSALS[outcome]
+        return CountersMissing([int(part) for part in detail])
+    return _REFUSALS[outcome]()
 
 
 _REFUSALS: Final[dict[bytes, type[Exception]]] = {
@@ -244,4 +248,3 @@ _REFUSALS: Final[dict[bytes, type[Exception]]] = {
     b"full": StoreFull,
     b"closed": StoreClosed,
 }
-

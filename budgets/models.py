@@ -105,7 +105,12 @@ class Budget(models.Model):
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="budgets")
     name = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
     private_to = models.OneToOneField(
-        Account, models.CASCADE, null=True, blank=True, editable=False, related_name="private_budget"
+        Account,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="private_budget",
     )
     max_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
     soft_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
@@ -114,9 +119,7 @@ class Budget(models.Model):
         help_text="1d, 1w, 1mo or 1y; empty: the limit is for the account's whole life.",
     )  # fmt: skip
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
-    enforcement = models.CharField(
-        max_length=8, choices=Enforcement, default=Enforcement.STRICT
-    )
+    enforcement = models.CharField(max_length=8, choices=Enforcement, default=Enforcement.STRICT)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -165,9 +168,7 @@ class AccountBudget(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                name="budget_once_per_account", fields=["account", "budget"]
-            )
+            models.UniqueConstraint(name="budget_once_per_account", fields=["account", "budget"])
         ]
 
     def __str__(self) -> str:
@@ -227,9 +228,7 @@ class User(AbstractUser):
 
     public_id = PublicIdField("user id")
     alias = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
-    role = models.CharField(
-        max_length=24, choices=UserRole, default=UserRole.INTERNAL_USER
-    )
+    role = models.CharField(max_length=24, choices=UserRole, default=UserRole.INTERNAL_USER)
     allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
 
@@ -245,7 +244,7 @@ class User(AbstractUser):
 
 
 class OrganizationMembership(models.Model):
-    """A user in an organization; holds the account on which all that the user spends there counts."""
+    """A user in an organization; holds the account of all that the user spends there."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="memberships")
     user = models.ForeignKey(User, models.PROTECT, related_name="organizations")
@@ -278,16 +277,14 @@ class Membership(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(name="user_once_per_team", fields=["team", "user"])
-        ]
+        constraints = [models.UniqueConstraint(name="user_once_per_team", fields=["team", "user"])]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.team}"
 
 
 class ApiKey(models.Model):
-    """A virtual key. The secret is shown once; what is kept is its HMAC and its first characters."""
+    """A virtual key. Its secret is shown once; its HMAC and its first characters are kept."""
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="keys")
     team = models.ForeignKey(Team, models.CASCADE, null=True, blank=True, related_name="keys")
@@ -300,9 +297,7 @@ class ApiKey(models.Model):
     blocked = models.BooleanField(default=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
-    account = models.OneToOneField(
-        Account, models.PROTECT, related_name="key", editable=False
-    )
+    account = models.OneToOneField(Account, models.PROTECT, related_name="key", editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -361,7 +356,7 @@ class Tag(models.Model):
 
 class ConfigVersion(models.Model):
     """
-    How often the configuration of a scope has changed: an organization's id, or 0 for what all share.
+    How often the configuration of a scope (an organization's id, or 0: what all share) changed.
 
     Written by database triggers only, at commit, so that versions grow in the order of commits.
     """
@@ -426,5 +421,3 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.table_name} {self.object_id}"
-
-

@@ -5,7 +5,15 @@ Money as integers: units of 10⁻ᵈ of a currency, and back. No floats, one rou
 64 bits hold a thousand million US dollars' worth of any of them.
 """
 
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation
+from decimal import (
+    ROUND_CEILING,
+    ROUND_FLOOR,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    Inexact,
+    InvalidOperation,
+)
 from typing import Final, NewType
 
 Units = NewType("Units", int)
@@ -49,6 +57,15 @@ def limit_to_units(limit: Decimal, *, currency: str) -> Units:
     :raises AmountTooLarge: if it does not fit in 64 bits
     """
     return _units(limit, currency, ROUND_FLOOR)
+
+
+def ceiling_to_units(amount: Decimal, *, currency: str) -> Units:
+    """
+    Return a ceiling in units of ``currency``, rounded up: no cost below it rounds above it.
+
+    :raises AmountTooLarge: if it does not fit in 64 bits
+    """
+    return _units(amount, currency, ROUND_CEILING)
 
 
 def to_decimal(units: int, *, currency: str) -> Decimal:

@@ -20,14 +20,6 @@ GLOBAL_SCOPE = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Versions:
-    """How often the organization's and the common configuration had changed."""
-
-    organization: int
-    common: int
-
-
-@dataclass(frozen=True, slots=True)
 class KeySnapshot:
     """A key with its path; ``path`` goes from the key up to its organization."""
 
@@ -43,7 +35,7 @@ class KeySnapshot:
     model_lists: tuple[frozenset[str], ...]
     path: tuple[PathAccount, ...]
     terms: tuple[Terms, ...]
-    versions: Versions
+    version: int
 
     def may_call(self, model: str) -> bool:
         """Return whether every list that names models names this one; an empty list allows all."""
@@ -52,15 +44,18 @@ class KeySnapshot:
     def has_expired(self, *, at: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= at
 
-    def context(self, *, at: datetime) -> Context:
-        """Return what a reserve needs, for the periods that hold ``at``."""
+    def context(self, *, at: datetime, global_version: int) -> Context:
+        """
+        Return what a reserve needs, for the periods that hold ``at``; ``global_version`` labels
+        what the caller knows of models and prices.
+        """
         limits = contexts.limits_at(terms=self.terms, currency=self.currency, at=at)
         start, end = contexts.validity_ms(limits, expires_at=self.expires_at)
         return Context(
             organization_id=self.organization_id,
             currency=self.currency,
-            organization_version=self.versions.organization,
-            global_version=self.versions.common,
+            organization_version=self.version,
+            global_version=global_version,
             path=self.path,
             limits=limits,
             valid_from_ms=start,
@@ -68,13 +63,10 @@ class KeySnapshot:
         )
 
 
-def versions_of(organization_id: int) -> Versions:
-    rows = dict(
-        ConfigVersion.objects.filter(scope__in=[organization_id, GLOBAL_SCOPE]).values_list(
-            "scope", "version"
-        )
-    )
-    return Versions(rows.get(organization_id, 0), rows.get(GLOBAL_SCOPE, 0))
+def version_of(scope: int) -> int:
+    """Return how often the configuration of an organization (or of all: 0) has changed."""
+    kept = ConfigVersion.objects.filter(scope=scope).values_list("version", flat=True).first()
+    return kept or 0
 
 
 def read_key(*, digest: str, legacy_digest: str) -> KeySnapshot | None:
@@ -89,15 +81,13 @@ def read_key(*, digest: str, legacy_digest: str) -> KeySnapshot | None:
         return None
     pk, organization_id = found
     # Read before what it labels: a change in between makes the snapshot stale, never newer.
-    versions = versions_of(organization_id)
+    version = version_of(organization_id)
     key = (
-        ApiKey.objects.select_related(
-            "organization__account", "team__account", "user", "account"
-        )
+        ApiKey.objects.select_related("organization__account", "team__account", "user", "account")
         .filter(pk=pk)
         .first()
     )
-    return None if key is None else _snapshot(key, versions)
+    return None if key is None else _snapshot(key, version)
 
 
 def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
@@ -135,7 +125,7 @@ def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
     ]
 
 
-def _snapshot(key: ApiKey, versions: Versions) -> KeySnapshot:
+def _snapshot(key: ApiKey, version: int) -> KeySnapshot:
     organization, team, user = key.organization, key.team, key.user
     path = _path(key)
     model_lists = [key.allowed_models, organization.allowed_models]
@@ -154,7 +144,7 @@ def _snapshot(key: ApiKey, versions: Versions) -> KeySnapshot:
         model_lists=tuple(frozenset(names) for names in model_lists),
         path=path,
         terms=_terms(path),
-        versions=versions,
+        version=version,
     )
 
 
@@ -170,9 +160,7 @@ def _path(key: ApiKey) -> tuple[PathAccount, ...]:
         member = Membership.objects.filter(team=key.team, user=key.user)
         accounts += [each.account for each in member.select_related("account")]
     if key.user is not None:
-        joined = OrganizationMembership.objects.filter(
-            organization=key.organization, user=key.user
-        )
+        joined = OrganizationMembership.objects.filter(organization=key.organization, user=key.user)
         accounts += [each.account for each in joined.select_related("account")]
     if key.team is not None:
         accounts.append(key.team.account)

@@ -8,7 +8,7 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
@@ -62,8 +62,8 @@ class _Wire(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not inherit from asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -88,7 +88,8 @@ class _Wire(asyncio.Protocol):
             raise OutcomeUnknown("the live store cannot be reached")
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing.append(hiredis.pack_command(tuple(command)))
+        packed = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub takes one word
+        self._outgoing.append(packed)
         future: asyncio.Future[object] = self._loop.create_future()
         self._waiting.append((future, self._loop.time()))
         return future
@@ -128,9 +129,7 @@ class StoreConnection:
         """
         return await (await self._open_wire()).send(words)
 
-    async def run(
-        self, script: Script, *, key: str, arguments: Sequence[Argument]
-    ) -> list[bytes]:
+    async def run(self, script: Script, *, key: str, arguments: Sequence[Argument]) -> list[bytes]:
         """
         Run a script by its hash; where the store does not have it, load it and run it again.
 

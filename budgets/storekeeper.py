@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import redis
@@ -77,12 +77,11 @@ class StoreView:
 
 
 @cache
-def store() -> "redis.Redis":
+def store() -> Any:  # redis-py types a reply as all that any command may answer
     """Return the process's client; a broken connection is made anew at the next use."""
-    client: redis.Redis = redis.Redis.from_url(
+    return redis.Redis.from_url(
         settings.REDIS_URL, socket_timeout=10, socket_connect_timeout=5, health_check_interval=30
     )
-    return client
 
 
 @contextmanager
@@ -218,8 +217,7 @@ def counters_of(accounts: Sequence[UUID]) -> dict[UUID, list[Counter]]:
     for account in accounts:
         pipeline.hgetall(f"{TAG}c:{account.hex}")
     return {
-        account: _counters(raw)
-        for account, raw in zip(accounts, pipeline.execute(), strict=True)
+        account: _counters(raw) for account, raw in zip(accounts, pipeline.execute(), strict=True)
     }
 
 
@@ -264,7 +262,9 @@ def _abandoned(alive: Sequence[str]) -> set[str]:
     for id in ids:
         pipeline.hget(f"{TAG}r:{id}", "member")
     holders = pipeline.execute()
-    return {id for id, holder in zip(ids, holders, strict=True) if (holder or b"").decode() not in alive}
+    return {
+        id for id, holder in zip(ids, holders, strict=True) if (holder or b"").decode() not in alive
+    }
 
 
 def _run(script: scripts.Script, *words: object) -> bytes:

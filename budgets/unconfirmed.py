@@ -45,6 +45,11 @@ class Unconfirmed:
         if (event := self._sending.pop(id, None)) is not None:
             self._unknown[id] = event
 
+    def mark_all_unknown(self) -> None:
+        """Take nothing for granted any more: everything kept is sent again."""
+        self._unknown |= {id: event for id, (_, event) in self._settled.items()}
+        self._settled.clear()
+
     def settled(self, id: str, *, entry: str) -> None:
         event = self._sending.pop(id, None) or self._unknown.pop(id, None)
         if event is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 NAMES: Final[dict[str, str]] = {}
-"""Every variable that has been read, with its default as text: what ``docs/reference`` must list."""
+"""Every variable that was read, with its default as text: what ``docs/reference`` must list."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -96,7 +96,7 @@ def kept_secret(name: str, *, prefix: str = "", random_bytes: int = 32) -> str:
 
 
 def running_server(name: str, file: str) -> str:
-    """Return the address in ``name``, else the embedded server's, else ``""`` if none was started."""
+    """Return the address in ``name``, else the embedded server's, else ``""`` if there is none."""
     NAMES[name] = "the embedded server's"
     value = given(name)
     if value is not None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from costplatform import env
+from costplatform import env, ports
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env.data_directory()
@@ -24,12 +24,14 @@ ENCRYPTION_KEY = env.kept_secret("COSTPLATFORM_ENCRYPTION_KEY")
 
 # --- Web -------------------------------------------------------------------------------
 DEBUG = False
-PORT = env.integer("PORT", 8000, low=1, high=65_535)
-HOST = env.text("HOST", "127.0.0.1")
-WEB_CONCURRENCY = env.integer("WEB_CONCURRENCY", 2, low=1, high=64)
+PORT = ports.web_port()
+HOST = ports.web_host()
+WEB_CONCURRENCY = ports.web_processes()
 ALLOWED_HOSTS = env.names("ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]")
 if "*" in ALLOWED_HOSTS:
-    raise env.SettingError("ALLOWED_HOSTS", "must name hosts; * would also admit foreign websockets")
+    raise env.SettingError(
+        "ALLOWED_HOSTS", "must name hosts; * would also admit foreign websockets"
+    )
 CSRF_TRUSTED_ORIGINS = env.names("CSRF_TRUSTED_ORIGINS", "")
 SECURE_COOKIES = env.flag("SECURE_COOKIES", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
@@ -164,8 +166,8 @@ RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=
 RECORDER_SWEEP_SECONDS = env.integer("RECORDER_SWEEP_SECONDS", 5, low=1, high=300)
 
 # --- Sandbox provider ------------------------------------------------------------------
-SANDBOX = env.flag("COSTPLATFORM_SANDBOX", default=True)
-SANDBOX_PORT = env.integer("COSTPLATFORM_SANDBOX_PORT", 8010, low=1, high=65_535)
+SANDBOX = ports.sandbox_wanted()
+SANDBOX_PORT = ports.sandbox_port()
 
 # --- Work in the background ------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL

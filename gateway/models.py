@@ -30,7 +30,7 @@ class Credential(models.Model):
 
 
 class Deployment(models.Model):
-    """One upstream that can serve a model: those of one name form the group that callers ask for."""
+    """One upstream that can serve a model: those of one name are what callers ask for."""
 
     public_id = PublicIdField("model id")
     organization = models.ForeignKey(

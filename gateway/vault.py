@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -31,8 +32,13 @@ def unseal(sealed: bytes, *, bound_to: str, api_base: str) -> str:
     """
     if host_of(api_base) != bound_to:
         raise CredentialError(f"was saved for {bound_to}, not for {host_of(api_base)}")
+    return _decrypted(sealed)
+
+
+@lru_cache(maxsize=1_024)
+def _decrypted(sealed: bytes) -> str:
     try:
-        return _cipher().decrypt(bytes(sealed)).decode()
+        return _cipher().decrypt(sealed).decode()
     except InvalidToken as error:
         raise CredentialError("was encrypted under another COSTPLATFORM_ENCRYPTION_KEY") from error
 

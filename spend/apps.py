@@ -6,7 +6,7 @@ class SpendConfig(AppConfig):
     verbose_name = "Prices and spend"
 
     def ready(self) -> None:
-        from budgets import totals  # noqa: PLC0415  # models are not loaded before
-        from spend import ledger  # noqa: PLC0415
+        from budgets import totals  # models are not loaded before
+        from spend import ledger
 
         totals.use_ledger(ledger.sum_of)

@@ -8,7 +8,7 @@ back. Everything here runs in the recorder's transaction.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -23,7 +23,7 @@ from spend.events import Payload
 from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour, SpendEvent
 
 LABEL_KINDS: Final = (AccountKind.END_USER, AccountKind.TAG)
-COLUMNS: Final = tuple(field.column for field in SpendEvent._meta.fields)
+COLUMNS: Final = tuple(str(field.column) for field in SpendEvent._meta.fields)
 _NAMES: Final = ", ".join(f'"{column}"' for column in COLUMNS)
 
 
@@ -152,6 +152,7 @@ def recorded_requests(ids: Sequence[UUID]) -> set[UUID]:
 
 def _make_partition(day: date) -> int:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    end = start + timedelta(days=1)
     with connection.cursor() as cursor:
         name = f"spend_event_{day:%Y%m%d}"
         cursor.execute("SELECT to_regclass(%s)", [name])
@@ -160,7 +161,7 @@ def _make_partition(day: date) -> int:
         # The name and both bounds are made of digits of a date, nothing that anybody sends.
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF spend_event"
-            f" FOR VALUES FROM ('{start:%Y-%m-%d}+00') TO ('{start + timedelta(days=1):%Y-%m-%d}+00')"
+            f" FOR VALUES FROM ('{start:%Y-%m-%d}+00') TO ('{end:%Y-%m-%d}+00')"
         )
     return 1
 
@@ -178,7 +179,11 @@ def _stage(recordings: Sequence[Recording], now: datetime) -> None:
 
 
 def _row(recording: Recording, now: datetime) -> list[object]:
-    entry, described, outcome = recording.entry, recording.payload.described, recording.payload.outcome
+    entry, described, outcome = (
+        recording.entry,
+        recording.payload.described,
+        recording.payload.outcome,
+    )
     is_orphan = recording.is_orphan
     flags = [*outcome.flags, events.ORPHANED] if is_orphan else list(outcome.flags)
     values: dict[str, object] = {
@@ -198,7 +203,12 @@ def _row(recording: Recording, now: datetime) -> list[object]:
         "input_tokens": events.input_tokens(outcome.usage),
         "output_tokens": events.output_tokens(outcome.usage),
         "usage": _json({component.value: n for component, n in outcome.usage.items()}),
-        "lines": _json([[str(part) for part in (x.component, x.quantity, x.rate, x.amount)] for x in outcome.lines]),
+        "lines": _json(
+            [
+                [line.component.value, line.quantity, str(line.rate), str(line.amount)]
+                for line in outcome.lines
+            ]
+        ),
         "flags": flags,
     }  # fmt: skip
     for name in described.__slots__:
@@ -211,7 +221,7 @@ def _json(value: object) -> Jsonb:
     return Jsonb(value, dumps=orjson.dumps)
 
 
-def _insert(select: str, values: Sequence[object] = ()) -> list[tuple[UUID, UUID]]:
+def _insert(select: str, values: Sequence[Any] = ()) -> list[tuple[UUID, UUID]]:
     """Insert what ``select`` yields where it is new; return (id, request id) of the new rows."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -276,9 +286,7 @@ def _present(orphans: Iterable[tuple[datetime, UUID]]) -> list[tuple[datetime, U
         return list(cursor.fetchall())
 
 
-def _not_inserted(
-    recordings: Sequence[Recording], new_ids: set[UUID]
-) -> Iterable[Recording]:
+def _not_inserted(recordings: Sequence[Recording], new_ids: set[UUID]) -> Iterable[Recording]:
     """Yield each recording that added no row: one that was there, or stands twice in the batch."""
     left = set(new_ids)
     for recording in recordings:

@@ -155,7 +155,7 @@ class SpendEvent(models.Model):
 
 
 class SetAside(models.Model):
-    """A stream entry that could not be read as a spend event: kept as it was, for a person to see."""
+    """A stream entry that could not be read as a spend event: kept as it was, for people to see."""
 
     position = models.CharField(max_length=48, unique=True)
     fields = models.JSONField()
@@ -180,6 +180,9 @@ class Rollup(models.Model):
 
     class Meta:
         abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.amount_units}"
 
 
 class QuarterHour(Rollup):

@@ -46,13 +46,15 @@ INPUT_COMPONENTS: Final = (
     Component.INPUT_AUDIO,
 )
 OUTPUT_COMPONENTS: Final = (Component.OUTPUT, Component.REASONING, Component.OUTPUT_AUDIO)
+FEES: Final = frozenset({Component.REQUEST})
+"""Classes that a price need not have: where there is no rate there is no such fee."""
 
 Usage = Mapping[Component, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """``rate`` for one unit of ``component``, for requests of more than ``tier_from`` input tokens."""
+    """``rate`` of one unit of ``component``, in requests of over ``tier_from`` input tokens."""
 
     component: Component
     rate: Decimal
@@ -108,7 +110,7 @@ def cost(*, price: Price, usage: Usage) -> Cost:
     lines, unpriced = [], []
     for component, quantity in usage.items():
         rate = price.rate_of(component, input_tokens=input_tokens)
-        if quantity and rate is None:
+        if quantity and rate is None and component not in FEES:
             unpriced.append(component)
         elif quantity and rate is not None:
             lines.append(Line(component, quantity, rate, _times(rate, quantity)))

@@ -28,6 +28,7 @@ from budgets.models import (
     Tag,
     derived_account_id,
 )
+from budgets.periods import Period
 from budgets.storekeeper import PARTITION, Entry
 from spend import events, ledger
 from spend.ledger import Recording
@@ -142,8 +143,14 @@ def _damaged(entry: Entry) -> events.Payload:
 
 def _make_labels(recordings: Sequence[Recording]) -> None:
     """Make the rows of end users and tags that have spent for the first time."""
-    users = {(r.payload.described.organization_id, r.payload.described.end_user) for r in recordings}
-    tags = {(r.payload.described.organization_id, t) for r in recordings for t in r.payload.described.tags}
+    users = {
+        (r.payload.described.organization_id, r.payload.described.end_user) for r in recordings
+    }
+    tags = {
+        (r.payload.described.organization_id, t)
+        for r in recordings
+        for t in r.payload.described.tags
+    }
     _make_kind(AccountKind.END_USER, {(org, text) for org, text in users if text})
     _make_kind(AccountKind.TAG, tags)  # fmt: skip
 
@@ -191,7 +198,7 @@ def _know_accounts(recordings: Sequence[Recording]) -> None:
         )
 
 
-def _periods(recordings: Sequence[Recording]) -> set[tuple[UUID, totals.Period]]:
+def _periods(recordings: Sequence[Recording]) -> set[tuple[UUID, Period]]:
     """Return (account, period) of all budgets in force that an event of the batch counts in."""
     accounts = {account for r in recordings for account in r.entry.path}
     budgets = totals.budgets_on(accounts)

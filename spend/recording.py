@@ -70,7 +70,7 @@ class Recording:
     def _keep_house(self, partition: Partition) -> None:
         """Sweep orphans, mirror versions, and apply reloads that services have listed."""
         storekeeper.publish_versions()
-        alive = recovery.alive_members(now=self._clock())
+        alive = recovery.alive_members()
         if orphans := storekeeper.sweep(generation=partition.generation, alive=alive):
             log.warning("orphans_swept", extra={"orphans": orphans})
         partition.refresh_from_db(fields=["revision"])
@@ -96,8 +96,6 @@ class Recording:
     def _back_off(self, error: Exception) -> None:
         self._failures += 1
         seconds = min(0.2 * 2**self._failures, BACK_OFF_SECONDS_MAX)
-        log.warning(
-            "recorder_backs_off", extra={"error": type(error).__name__, "seconds": seconds}
-        )
+        log.warning("recorder_backs_off", extra={"error": type(error).__name__, "seconds": seconds})
         connection.close()
         self._stop.wait(seconds)

@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
+from django.db.models.functions import Now
 
 from budgets import storekeeper
 from budgets.models import Member, Partition, Reload
@@ -45,13 +46,14 @@ def ensure_open(*, now: datetime) -> Partition:
     policy = storekeeper.evicts()
     if policy not in {"", "noeviction"}:
         raise Evicting(f"maxmemory-policy is {policy}; set it to noeviction")
-    if alive_members(now=now):
+    if alive_members():
         raise MembersAlive
     return _open_generation(now=now)
 
 
-def alive_members(*, now: datetime) -> list[UUID]:
-    since = now - timedelta(seconds=settings.GATEWAY_MEMBER_SECONDS)
+def alive_members() -> list[UUID]:
+    """Return the gateway processes that renewed in time, by the database's clock."""
+    since = Now() - timedelta(seconds=settings.GATEWAY_MEMBER_SECONDS)
     return list(Member.objects.filter(renewed_at__gt=since).values_list("id", flat=True))
 
 

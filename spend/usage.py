@@ -69,9 +69,7 @@ def _details(reported: Mapping[str, object], name: str) -> Mapping[str, object]:
     return details if isinstance(details, Mapping) else {}
 
 
-def _input(
-    counts: _Counts, prompt: int, details: Mapping[str, object]
-) -> dict[Component, int]:
+def _input(counts: _Counts, prompt: int, details: Mapping[str, object]) -> dict[Component, int]:
     cached = counts.take(details, "cached_tokens", at_most=prompt)
     written = _written(counts, details, at_most=prompt - cached)
     left = prompt - cached - sum(written.values())
@@ -87,7 +85,7 @@ def _input(
 def _written(
     counts: _Counts, details: Mapping[str, object], *, at_most: int
 ) -> dict[Component, int]:
-    """Cache writes, which some OpenAI-compatible providers report, with or without their lifetime."""
+    """Return cache writes, which some providers report, with or without their lifetime."""
     name = "cache_write_tokens" if "cache_write_tokens" in details else "cache_creation_tokens"
     written = counts.take(details, name, at_most=at_most)
     split = _details(details, "cache_creation_token_details")

@@ -27,7 +27,9 @@ def create_budget(
     return budget
 
 
-def update_budget(*, budget: Budget, terms: Terms, now: datetime, name: str | None = None) -> Budget:
+def update_budget(
+    *, budget: Budget, terms: Terms, now: datetime, name: str | None = None
+) -> Budget:
     """
     Change a budget for every account that has it, from the next request on; what was spent since
     its (new) period began counts.

@@ -18,7 +18,13 @@ from budgets.models import (
     TeamRole,
     User,
 )
-from budgets.services.accounts import Terms, link_budgets, new_account, rename_account, set_private_budget
+from budgets.services.accounts import (
+    Terms,
+    link_budgets,
+    new_account,
+    rename_account,
+    set_private_budget,
+)
 from budgets.services.tenancy import add_member, join_organization, set_budgets
 
 
@@ -146,15 +152,14 @@ def _make_memberships(owner: Owner, now: datetime) -> None:
     if owner.team is None:
         return
     if not Membership.objects.filter(team=owner.team, user=owner.user).exists():
-        add_member(
-            team=owner.team, user=owner.user, role=TeamRole.USER, terms=Terms(), now=now
-        )
+        add_member(team=owner.team, user=owner.user, role=TeamRole.USER, terms=Terms(), now=now)
 
 
 def _custom(secret: str) -> str:
     if not keys.is_well_formed(secret):
         raise InvalidInput(
-            "key", f"must start with sk- and have {keys.CUSTOM_LENGTH_MIN} to {keys.LENGTH_MAX} characters"
+            "key",
+            f"must start with sk- and have {keys.CUSTOM_LENGTH_MIN} to {keys.LENGTH_MAX} letters",
         )
     return secret
 

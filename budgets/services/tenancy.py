@@ -125,7 +125,9 @@ def create_user(
     public_id = values.get("public_id") or new_public_id()
     with change(scope=organization.pk), unique("user_id"):
         user = User.objects.create(
-            username=public_id[:150], password=make_password(None), **{**values, "public_id": public_id}
+            username=public_id[:150],
+            password=make_password(None),
+            **{**values, "public_id": public_id},
         )
         joined = join_organization(organization=organization, user=user)
         set_budgets(joined.account, terms, budgets, now)
@@ -165,9 +167,7 @@ def join_organization(*, organization: Organization, user: User) -> Organization
     )
 
 
-def add_member(
-    *, team: Team, user: User, role: str, terms: Terms, now: datetime
-) -> Membership:
+def add_member(*, team: Team, user: User, role: str, terms: Terms, now: datetime) -> Membership:
     """
     Make a user a member of a team, with an account of its own.
 
@@ -212,9 +212,7 @@ def remove_member(*, member: Membership) -> None:
         member.delete()
 
 
-def _write(
-    row: Organization | Team | User, values: Values
-) -> None:
+def _write(row: Organization | Team | User, values: Values) -> None:
     for name, value in values.items():
         setattr(row, name, value)
     row.save()
@@ -225,5 +223,3 @@ def set_budgets(account: Account, terms: Terms, budgets: Sequence[Budget], now: 
     private = set_private_budget(account=account, terms=terms, now=now)
     if private is None:
         link_budgets(account=account, budgets=budgets, now=now)
-
-

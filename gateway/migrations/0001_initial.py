@@ -7,52 +7,116 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('budgets', '0001_initial'),
+        ("budgets", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Credential',
+            name="Credential",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('host', models.CharField(help_text='Host and port that may receive it.', max_length=255)),
-                ('secret', models.BinaryField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='credentials', to='budgets.organization')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                (
+                    "host",
+                    models.CharField(
+                        help_text="Host and port that may receive it.", max_length=255
+                    ),
+                ),
+                ("secret", models.BinaryField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="credentials",
+                        to="budgets.organization",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('name', 'id'),
+                "ordering": ("name", "id"),
             },
         ),
         migrations.CreateModel(
-            name='Deployment',
+            name="Deployment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('public_id', budgets.fields.PublicIdField(default=budgets.fields.new_public_id, max_length=255, unique=True, verbose_name='model id')),
-                ('model_name', models.CharField(db_index=True, max_length=255)),
-                ('provider', models.SlugField(max_length=64)),
-                ('upstream_model', models.CharField(max_length=255)),
-                ('api_base', models.URLField(max_length=500)),
-                ('weight', models.PositiveSmallIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000)])),
-                ('price_override', models.JSONField(blank=True, default=dict)),
-                ('input_tokens_max', models.PositiveIntegerField(blank=True, null=True)),
-                ('output_tokens_max', models.PositiveIntegerField(blank=True, null=True)),
-                ('blocked', models.BooleanField(default=False)),
-                ('model_info', models.JSONField(blank=True, default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('credential', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='gateway.credential')),
-                ('organization', models.ForeignKey(blank=True, help_text='Empty: for every organization.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='deployments', to='budgets.organization')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "public_id",
+                    budgets.fields.PublicIdField(
+                        default=budgets.fields.new_public_id,
+                        max_length=255,
+                        unique=True,
+                        verbose_name="model id",
+                    ),
+                ),
+                ("model_name", models.CharField(db_index=True, max_length=255)),
+                ("provider", models.SlugField(max_length=64)),
+                ("upstream_model", models.CharField(max_length=255)),
+                ("api_base", models.URLField(max_length=500)),
+                (
+                    "weight",
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(1000),
+                        ],
+                    ),
+                ),
+                ("price_override", models.JSONField(blank=True, default=dict)),
+                ("input_tokens_max", models.PositiveIntegerField(blank=True, null=True)),
+                ("output_tokens_max", models.PositiveIntegerField(blank=True, null=True)),
+                ("blocked", models.BooleanField(default=False)),
+                ("model_info", models.JSONField(blank=True, default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "credential",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deployments",
+                        to="gateway.credential",
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Empty: for every organization.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deployments",
+                        to="budgets.organization",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('model_name', 'id'),
-                'constraints': [models.CheckConstraint(condition=models.Q(('weight__gte', 1), ('weight__lte', 1000)), name='deployment_weight_in_range')],
+                "ordering": ("model_name", "id"),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("weight__gte", 1), ("weight__lte", 1000)),
+                        name="deployment_weight_in_range",
+                    )
+                ],
             },
         ),
     ]

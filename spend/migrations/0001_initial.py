@@ -8,212 +8,375 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='SpendEvent',
+            name="SpendEvent",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
-                ('admitted_at', models.DateTimeField()),
-                ('part', models.SmallIntegerField(default=0)),
-                ('request_id', models.UUIDField()),
-                ('kind', models.CharField(choices=[('usage', 'Usage'), ('orphan', 'Orphan'), ('orphan_reversal', 'Orphan taken back')], max_length=16)),
-                ('settled_at', models.DateTimeField()),
-                ('recorded_at', models.DateTimeField()),
-                ('organization_id', models.BigIntegerField()),
-                ('accounts', django.contrib.postgres.fields.ArrayField(base_field=models.UUIDField(), size=None)),
-                ('amount_units', models.BigIntegerField()),
-                ('currency', models.CharField(max_length=3)),
-                ('cost', models.DecimalField(decimal_places=18, max_digits=38)),
-                ('cost_currency', models.CharField(max_length=3)),
-                ('exchange_rate', models.DecimalField(decimal_places=15, max_digits=30)),
-                ('exchange_rate_date', models.DateField(null=True)),
-                ('reserved_units', models.BigIntegerField()),
-                ('key_digest', models.CharField(max_length=64)),
-                ('team', models.CharField(max_length=255)),
-                ('user', models.CharField(max_length=255)),
-                ('end_user', models.CharField(max_length=256)),
-                ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=256), size=None)),
-                ('route', models.CharField(max_length=64)),
-                ('model', models.CharField(max_length=255)),
-                ('provider', models.CharField(max_length=64)),
-                ('upstream_model', models.CharField(max_length=255)),
-                ('deployment', models.CharField(max_length=255)),
-                ('price_reference', models.CharField(max_length=128)),
-                ('streamed', models.BooleanField()),
-                ('status', models.SmallIntegerField()),
-                ('input_tokens', models.BigIntegerField()),
-                ('output_tokens', models.BigIntegerField()),
-                ('usage', models.JSONField()),
-                ('lines', models.JSONField()),
-                ('flags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=24), size=None)),
+                ("id", models.UUIDField(default=uuid.uuid4, primary_key=True, serialize=False)),
+                ("admitted_at", models.DateTimeField()),
+                ("part", models.SmallIntegerField(default=0)),
+                ("request_id", models.UUIDField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("usage", "Usage"),
+                            ("orphan", "Orphan"),
+                            ("orphan_reversal", "Orphan taken back"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("settled_at", models.DateTimeField()),
+                ("recorded_at", models.DateTimeField()),
+                ("organization_id", models.BigIntegerField()),
+                (
+                    "accounts",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.UUIDField(), size=None
+                    ),
+                ),
+                ("amount_units", models.BigIntegerField()),
+                ("currency", models.CharField(max_length=3)),
+                ("cost", models.DecimalField(decimal_places=18, max_digits=38)),
+                ("cost_currency", models.CharField(max_length=3)),
+                ("exchange_rate", models.DecimalField(decimal_places=15, max_digits=30)),
+                ("exchange_rate_date", models.DateField(null=True)),
+                ("reserved_units", models.BigIntegerField()),
+                ("key_digest", models.CharField(max_length=64)),
+                ("team", models.CharField(max_length=255)),
+                ("user", models.CharField(max_length=255)),
+                ("end_user", models.CharField(max_length=256)),
+                (
+                    "tags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=256), size=None
+                    ),
+                ),
+                ("route", models.CharField(max_length=64)),
+                ("model", models.CharField(max_length=255)),
+                ("provider", models.CharField(max_length=64)),
+                ("upstream_model", models.CharField(max_length=255)),
+                ("deployment", models.CharField(max_length=255)),
+                ("price_reference", models.CharField(max_length=128)),
+                ("streamed", models.BooleanField()),
+                ("status", models.SmallIntegerField()),
+                ("input_tokens", models.BigIntegerField()),
+                ("output_tokens", models.BigIntegerField()),
+                ("usage", models.JSONField()),
+                ("lines", models.JSONField()),
+                (
+                    "flags",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=24), size=None
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'ledger row',
-                'db_table': 'spend_event',
-                'ordering': ('-admitted_at',),
-                'managed': False,
+                "verbose_name": "ledger row",
+                "db_table": "spend_event",
+                "ordering": ("-admitted_at",),
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Model',
+            name="Model",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('other_names', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=255), blank=True, default=list, size=None)),
-                ('prefixes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=255), blank=True, default=list, size=None)),
-                ('context_window', models.PositiveIntegerField(blank=True, null=True)),
-                ('output_tokens_max', models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                (
+                    "other_names",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=255),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                (
+                    "prefixes",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=255),
+                        blank=True,
+                        default=list,
+                        size=None,
+                    ),
+                ),
+                ("context_window", models.PositiveIntegerField(blank=True, null=True)),
+                ("output_tokens_max", models.PositiveIntegerField(blank=True, null=True)),
             ],
             options={
-                'ordering': ('provider', 'name'),
+                "ordering": ("provider", "name"),
             },
         ),
         migrations.CreateModel(
-            name='Provider',
+            name="Provider",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=64, unique=True)),
-                ('name', models.CharField(max_length=255)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("slug", models.SlugField(max_length=64, unique=True)),
+                ("name", models.CharField(max_length=255)),
             ],
             options={
-                'ordering': ('slug',),
+                "ordering": ("slug",),
             },
         ),
         migrations.CreateModel(
-            name='SetAside',
+            name="SetAside",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.CharField(max_length=48, unique=True)),
-                ('fields', models.JSONField()),
-                ('problem', models.CharField(max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("position", models.CharField(max_length=48, unique=True)),
+                ("fields", models.JSONField()),
+                ("problem", models.CharField(max_length=500)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Day',
+            name="Day",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account_id', models.UUIDField()),
-                ('model', models.CharField(max_length=255)),
-                ('provider', models.CharField(max_length=64)),
-                ('deployment', models.CharField(max_length=255)),
-                ('amount_units', models.BigIntegerField()),
-                ('events', models.BigIntegerField()),
-                ('input_tokens', models.BigIntegerField()),
-                ('output_tokens', models.BigIntegerField()),
-                ('day', models.DateField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("account_id", models.UUIDField()),
+                ("model", models.CharField(max_length=255)),
+                ("provider", models.CharField(max_length=64)),
+                ("deployment", models.CharField(max_length=255)),
+                ("amount_units", models.BigIntegerField()),
+                ("events", models.BigIntegerField()),
+                ("input_tokens", models.BigIntegerField()),
+                ("output_tokens", models.BigIntegerField()),
+                ("day", models.DateField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account_id', 'day', 'model', 'provider', 'deployment'), name='day_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account_id", "day", "model", "provider", "deployment"),
+                        name="day_once",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='LabelDay',
+            name="LabelDay",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account_id', models.UUIDField()),
-                ('model', models.CharField(max_length=255)),
-                ('provider', models.CharField(max_length=64)),
-                ('deployment', models.CharField(max_length=255)),
-                ('amount_units', models.BigIntegerField()),
-                ('events', models.BigIntegerField()),
-                ('input_tokens', models.BigIntegerField()),
-                ('output_tokens', models.BigIntegerField()),
-                ('day', models.DateField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("account_id", models.UUIDField()),
+                ("model", models.CharField(max_length=255)),
+                ("provider", models.CharField(max_length=64)),
+                ("deployment", models.CharField(max_length=255)),
+                ("amount_units", models.BigIntegerField()),
+                ("events", models.BigIntegerField()),
+                ("input_tokens", models.BigIntegerField()),
+                ("output_tokens", models.BigIntegerField()),
+                ("day", models.DateField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account_id', 'day', 'model', 'provider', 'deployment'), name='label_day_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account_id", "day", "model", "provider", "deployment"),
+                        name="label_day_once",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='LabelQuarterHour',
+            name="LabelQuarterHour",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account_id', models.UUIDField()),
-                ('model', models.CharField(max_length=255)),
-                ('provider', models.CharField(max_length=64)),
-                ('deployment', models.CharField(max_length=255)),
-                ('amount_units', models.BigIntegerField()),
-                ('events', models.BigIntegerField()),
-                ('input_tokens', models.BigIntegerField()),
-                ('output_tokens', models.BigIntegerField()),
-                ('bucket_start', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("account_id", models.UUIDField()),
+                ("model", models.CharField(max_length=255)),
+                ("provider", models.CharField(max_length=64)),
+                ("deployment", models.CharField(max_length=255)),
+                ("amount_units", models.BigIntegerField()),
+                ("events", models.BigIntegerField()),
+                ("input_tokens", models.BigIntegerField()),
+                ("output_tokens", models.BigIntegerField()),
+                ("bucket_start", models.DateTimeField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account_id', 'bucket_start', 'model', 'provider', 'deployment'), name='label_quarter_hour_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account_id", "bucket_start", "model", "provider", "deployment"),
+                        name="label_quarter_hour_once",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PriceVersion',
+            name="PriceVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('currency', models.CharField(default='USD', max_length=3, validators=[budgets.fields.validate_currency])),
-                ('effective_from', models.DateTimeField()),
-                ('source', models.CharField(max_length=64)),
-                ('source_version', models.CharField(blank=True, max_length=64)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='spend.model')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "currency",
+                    models.CharField(
+                        default="USD", max_length=3, validators=[budgets.fields.validate_currency]
+                    ),
+                ),
+                ("effective_from", models.DateTimeField()),
+                ("source", models.CharField(max_length=64)),
+                ("source_version", models.CharField(blank=True, max_length=64)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prices",
+                        to="spend.model",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('model', '-effective_from'),
+                "ordering": ("model", "-effective_from"),
             },
         ),
         migrations.CreateModel(
-            name='PriceRate',
+            name="PriceRate",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('component', models.CharField(choices=[('input', 'input'), ('cached_read', 'cached read'), ('cache_write_5m', 'cache write 5m'), ('cache_write_1h', 'cache write 1h'), ('input_audio', 'input audio'), ('output', 'output'), ('reasoning', 'reasoning'), ('output_audio', 'output audio'), ('request', 'request')], max_length=24)),
-                ('tier_from', models.PositiveIntegerField(default=0, help_text='Applies to requests of more than so many input tokens.')),
-                ('rate', models.DecimalField(decimal_places=18, help_text='For one unit (one token).', max_digits=30)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rates', to='spend.priceversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "component",
+                    models.CharField(
+                        choices=[
+                            ("input", "input"),
+                            ("cached_read", "cached read"),
+                            ("cache_write_5m", "cache write 5m"),
+                            ("cache_write_1h", "cache write 1h"),
+                            ("input_audio", "input audio"),
+                            ("output", "output"),
+                            ("reasoning", "reasoning"),
+                            ("output_audio", "output audio"),
+                            ("request", "request"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                (
+                    "tier_from",
+                    models.PositiveIntegerField(
+                        default=0,
+                        help_text="Applies to requests of more than so many input tokens.",
+                    ),
+                ),
+                (
+                    "rate",
+                    models.DecimalField(
+                        decimal_places=18, help_text="For one unit (one token).", max_digits=30
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rates",
+                        to="spend.priceversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('component', 'tier_from'),
+                "ordering": ("component", "tier_from"),
             },
         ),
         migrations.AddField(
-            model_name='model',
-            name='provider',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='models', to='spend.provider'),
+            model_name="model",
+            name="provider",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="models",
+                to="spend.provider",
+            ),
         ),
         migrations.CreateModel(
-            name='QuarterHour',
+            name="QuarterHour",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account_id', models.UUIDField()),
-                ('model', models.CharField(max_length=255)),
-                ('provider', models.CharField(max_length=64)),
-                ('deployment', models.CharField(max_length=255)),
-                ('amount_units', models.BigIntegerField()),
-                ('events', models.BigIntegerField()),
-                ('input_tokens', models.BigIntegerField()),
-                ('output_tokens', models.BigIntegerField()),
-                ('bucket_start', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("account_id", models.UUIDField()),
+                ("model", models.CharField(max_length=255)),
+                ("provider", models.CharField(max_length=64)),
+                ("deployment", models.CharField(max_length=255)),
+                ("amount_units", models.BigIntegerField()),
+                ("events", models.BigIntegerField()),
+                ("input_tokens", models.BigIntegerField()),
+                ("output_tokens", models.BigIntegerField()),
+                ("bucket_start", models.DateTimeField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account_id', 'bucket_start', 'model', 'provider', 'deployment'), name='quarter_hour_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("account_id", "bucket_start", "model", "provider", "deployment"),
+                        name="quarter_hour_once",
+                    )
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='priceversion',
-            constraint=models.UniqueConstraint(fields=('model', 'effective_from'), name='price_once_per_model_and_date'),
+            model_name="priceversion",
+            constraint=models.UniqueConstraint(
+                fields=("model", "effective_from"), name="price_once_per_model_and_date"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricerate',
-            constraint=models.UniqueConstraint(fields=('version', 'component', 'tier_from'), name='rate_once_per_component_and_tier'),
+            model_name="pricerate",
+            constraint=models.UniqueConstraint(
+                fields=("version", "component", "tier_from"),
+                name="rate_once_per_component_and_tier",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='pricerate',
-            constraint=models.CheckConstraint(condition=models.Q(('rate__gte', 0)), name='rate_not_negative'),
+            model_name="pricerate",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("rate__gte", 0)), name="rate_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='model',
-            constraint=models.UniqueConstraint(fields=('provider', 'name'), name='model_once_per_provider'),
+            model_name="model",
+            constraint=models.UniqueConstraint(
+                fields=("provider", "name"), name="model_once_per_provider"
+            ),
         ),
     ]

@@ -1,0 +1,50 @@
+# Everything sets itself up; all that is needed is make, git and Python 3.11 or later.
+PYTHON ?= python3
+BIN := .venv/bin
+SYNCED := .venv/.synced
+
+.PHONY: help up test check check-beside-servers fmt browser
+
+help:
+	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
+	@echo "make test    check, then run all tests, on servers of their own"
+	@echo "make check   formatting, lint, types, imports, migrations"
+	@echo "make fmt     format and mend what can be mended"
+
+up: $(SYNCED)
+	@exec $(BIN)/costplatform up
+
+test: check browser
+	$(BIN)/pytest
+
+check: $(SYNCED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	@$(BIN)/python -m costplatform.servers run -- $(MAKE) --no-print-directory check-beside-servers
+
+# These load the settings, which keep secrets in the data directory: here a throw-away one.
+check-beside-servers:
+	$(BIN)/mypy .
+	$(BIN)/python manage.py check --fail-level WARNING
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+fmt: $(SYNCED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Done again only when the lock file or the project file has changed.
+$(SYNCED): uv.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is missing or older than 3.11: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "venv is missing: apt-get install -y python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --timeout 180 uv
+	UV_HTTP_TIMEOUT=180 UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never \
+		$(BIN)/uv sync --frozen --quiet
+	@touch $@
+
+browser:
+	@test -x /usr/bin/chromium || .ci/apt-get-install chromium || \
+		{ echo "The browser tests need /usr/bin/chromium: apt-get install -y chromium"; exit 1; }

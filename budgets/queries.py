@@ -1,0 +1,238 @@
+"""Reads: one row by the id that programs know, or a page of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from django.db.models import Count, Model, Q, QuerySet
+
+from budgets import keys
+from budgets.errors import NotFound
+from budgets.models import (
+    ApiKey,
+    Budget,
+    Membership,
+    Organization,
+    OrganizationMembership,
+    Team,
+    User,
+)
+
+PAGE_SIZE_MAX: Final = 100
+
+Row = TypeVar("Row", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Some rows of many, and how many there are; pages count from 1."""
+
+    rows: list[Row]
+    total: int
+    number: int
+    size: int
+
+    @property
+    def pages(self) -> int:
+        return -(-self.total // self.size)
+
+
+def page_of(rows: QuerySet[Row], *, number: int, size: int) -> Page[Row]:
+    """Return one page; one beyond the last is empty."""
+    assert 0 < size <= PAGE_SIZE_MAX, "pages are bounded"
+    start = (number - 1) * size
+    return Page(list(rows[start : start + size]), rows.count(), number, size)
+
+
+def find_organization(public_id: str, *, field: str = "organization_id") -> Organization:
+    """
+    :raises NotFound: if there is none
+    """
+    return _found(Organization.objects.filter(public_id=public_id), field, public_id)
+
+
+def find_team(public_id: str, *, field: str = "team_id", lock: bool = False) -> Team:
+    """
+    Return a team with its organization; ``lock`` keeps it as it is until the transaction ends.
+
+    :raises NotFound: if there is none
+    """
+    teams = Team.objects.select_related("organization", "account").filter(public_id=public_id)
+    return _found(_locked(teams, lock), field, public_id)
+
+
+def find_user(public_id: str, *, field: str = "user_id", lock: bool = False) -> User:
+    """
+    :raises NotFound: if there is none
+    """
+    return _found(_locked(User.objects.filter(public_id=public_id), lock), field, public_id)
+
+
+def find_user_by_email(email: str, *, lock: bool = False) -> User:
+    """
+    :raises NotFound: if there is none
+    """
+    users = User.objects.filter(email__iexact=email)
+    return _found(_locked(users, lock), "user_email", email)
+
+
+def find_member(*, team: Team, user: User, lock: bool = False) -> Membership:
+    """
+    :raises NotFound: if the user is not in the team
+    """
+    members = Membership.objects.select_related("team__organization", "user", "account")
+    return _found(
+        _locked(members.filter(team=team, user=user), lock), "user_id", user.public_id
+    )
+
+
+def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False) -> Budget:
+    """
+    :raises NotFound: if there is none
+    """
+    budgets = Budget.objects.select_related("organization").filter(public_id=public_id)
+    return _found(_locked(budgets, lock), field, public_id)
+
+
+def find_budgets(public_ids: Sequence[str], *, field: str) -> list[Budget]:
+    """
+    Return budgets in the order in which they are asked for.
+
+    :raises NotFound: naming the first that there is not
+    """
+    rows = Budget.objects.select_related("organization").filter(public_id__in=public_ids)
+    return _in_order({row.public_id: row for row in rows}, public_ids, field)
+
+
+def find_teams(public_ids: Sequence[str], *, field: str) -> list[Team]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = Team.objects.select_related("organization", "account").filter(public_id__in=public_ids)
+    return _in_order({row.public_id: row for row in rows}, public_ids, field)
+
+
+def find_organizations(public_ids: Sequence[str], *, field: str) -> list[Organization]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = Organization.objects.filter(public_id__in=public_ids)
+    return _in_order({row.public_id: row for row in rows}, public_ids, field)
+
+
+def all_keys() -> QuerySet[ApiKey]:
+    """Return keys with what is told about them."""
+    return ApiKey.objects.select_related("organization", "team", "user", "account")
+
+
+def find_key(reference: str, *, field: str = "key", lock: bool = False) -> ApiKey:
+    """
+    Return the key of a secret, or of a token (its digest, or LiteLLM's hash of it).
+
+    :raises NotFound: if there is none; it tells the first characters of a secret, never all
+    """
+    digest, legacy = _digests(reference)
+    found = all_keys().filter(Q(digest=digest) | Q(legacy_digest=legacy))
+    return _found(_locked(found, lock), field, shortened(reference))
+
+
+def find_keys(references: Sequence[str], *, field: str) -> list[ApiKey]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    digests = dict(zip(references, map(_digests, references), strict=True))
+    rows = all_keys().filter(
+        Q(digest__in=[ours for ours, _ in digests.values()])
+        | Q(legacy_digest__in=[theirs for _, theirs in digests.values()])
+    )
+    known = {row.digest: row for row in rows} | {
+        row.legacy_digest: row for row in rows if row.legacy_digest
+    }
+    found = {
+        reference: known[digest]
+        for reference, both in digests.items()
+        for digest in both
+        if digest in known
+    }
+    return _in_order(found, references, field)
+
+
+def find_keys_by_alias(aliases: Sequence[str], *, field: str) -> list[ApiKey]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = all_keys().filter(name__in=aliases)
+    return _in_order({row.name: row for row in rows}, aliases, field)
+
+
+def key_digests(reference: str) -> tuple[str, ...]:
+    """Return the digests under which the ledger may have the requests of a key, deleted or not."""
+    return _digests(reference)
+
+
+def shortened(reference: str) -> str:
+    """Return as much of a secret or token as may be shown."""
+    return f"{reference[: keys.SHOWN_CHARACTERS]}…"
+
+
+def own_budget(account_id: Any) -> Budget | None:
+    """Return the budget that is made of an account's own limits."""
+    return Budget.objects.filter(private_to=account_id).first()
+
+
+def shared_budgets() -> QuerySet[Budget]:
+    """Return the budgets that accounts can be linked to."""
+    return Budget.objects.filter(private_to=None).select_related("organization")
+
+
+def teams_with_members() -> QuerySet[Team]:
+    """Return teams with what is told about them: two queries, however many."""
+    return Team.objects.select_related("organization").prefetch_related("memberships__user")
+
+
+def users_with_key_counts() -> QuerySet[User]:
+    """Return users with what is told about them: three queries, however many."""
+    return (
+        User.objects.annotate(key_count=Count("keys", distinct=True))
+        .prefetch_related("organizations__organization", "teams__team")
+        .order_by("-date_joined", "-id")
+    )
+
+
+def membership_for(user: User, organization: Organization | None) -> OrganizationMembership | None:
+    """
+    Return the membership by whose account a user is shown: that in ``organization``, or where none
+    is named the oldest. Reads nothing if the user came from :func:`users_with_key_counts`.
+    """
+    joined = sorted(user.organizations.all(), key=lambda each: each.pk)
+    if organization is not None:
+        joined = [each for each in joined if each.organization_id == organization.pk]
+    return joined[0] if joined else None
+
+
+def _found(rows: QuerySet[Row], field: str, value: str) -> Row:
+    row = rows.first()
+    if row is None:
+        raise NotFound(field, value)
+    return row
+
+
+def _locked(rows: QuerySet[Row], lock: bool) -> QuerySet[Row]:
+    return rows.select_for_update(of=("self",)) if lock else rows
+
+
+def _in_order(found: dict[str, Row], wanted: Iterable[str], field: str) -> list[Row]:
+    """Return each once, in the order asked for."""
+    rows: dict[Any, Row] = {}
+    for n, name in enumerate(wanted):
+        if name not in found:
+            raise NotFound(f"{field}[{n}]", shortened(name) if field == "keys" else name)
+        rows[found[name].pk] = found[name]
+    return list(rows.values())
+
+
+def _digests(reference: str) -> tuple[str, str]:
+    """Return what a key's digest, and its hash at LiteLLM, would be."""
+    if reference.startswith("sk-"):
+        return keys.digest(reference), keys.legacy_digest(reference)
+    return reference, reference

@@ -1,0 +1,40 @@
+"""The ASGI application: the gateway's lane, then Django; and the gateway's life in this process."""
+
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "costplatform.settings")
+django.setup()
+
+from channels.routing import ProtocolTypeRouter  # noqa: E402  # Django must be set up first
+from django.conf import settings  # noqa: E402
+from django.core.asgi import get_asgi_application  # noqa: E402
+
+from gateway import lane, process  # noqa: E402
+from gateway.lane import Message, Receive, Send  # noqa: E402
+
+_django = get_asgi_application()
+
+
+async def http(scope: Message, receive: Receive, send: Send) -> None:
+    if settings.GATEWAY_LANE and lane.takes(scope):
+        await lane.app(scope, receive, send)
+    else:
+        await _django(scope, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
+
+
+async def lifespan(scope: Message, receive: Receive, send: Send) -> None:
+    """Start and stop the gateway with the server."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await process.start()
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await process.stop()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+application = ProtocolTypeRouter({"http": http, "lifespan": lifespan})

@@ -1,0 +1,18 @@
+"""Celery, and all that runs by the clock: every task does what is due, and may run twice."""
+
+import os
+from datetime import timedelta
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "costplatform.settings")
+
+app = Celery("costplatform")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.conf.beat_schedule = {
+    "make ledger partitions ahead": {
+        "task": "spend.tasks.make_partitions_ahead",
+        "schedule": timedelta(hours=1),
+    },
+}

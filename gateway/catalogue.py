@@ -1,0 +1,159 @@
+"""The models that can be asked for, with deployments and prices; read once for many requests."""
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import Error as DatabaseError
+
+from budgets.snapshots import GLOBAL_SCOPE, version_of
+from gateway.database import Database
+from gateway.errors import Unavailable
+from gateway.models import Deployment
+from spend import pricebook
+from spend.pricebook import Listed
+from spend.pricing import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment as the pipeline needs it; its credential stays sealed until it is sent."""
+
+    public_id: str
+    organization_id: int | None
+    model_name: str
+    provider: str
+    upstream_model: str
+    api_base: str
+    sealed_secret: bytes | None
+    secret_host: str
+    weight: int
+    override: Price | None
+    listed: Listed | None
+    input_tokens_max: int | None
+    output_tokens_max: int | None
+    created_at: datetime
+
+    def price_at(self, at: datetime) -> Price | None:
+        """Return the deployment's own price, else the price book's, else None: it is unpriced."""
+        if self.override is not None:
+            return self.override
+        return self.listed.price_at(at) if self.listed else None
+
+    @property
+    def context_window(self) -> int | None:
+        return self.input_tokens_max or (self.listed.context_window if self.listed else None)
+
+    @property
+    def longest_output(self) -> int | None:
+        listed = self.listed.output_tokens_max if self.listed else None
+        return self.output_tokens_max or listed or self.context_window
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    version: int
+    groups: Mapping[str, tuple[Target, ...]]
+
+    def group(self, name: str, *, organization_id: int) -> list[Target]:
+        """Return the deployments of that name which this organization may use."""
+        return [
+            target
+            for target in self.groups.get(name, ())
+            if target.organization_id in {None, organization_id}
+        ]
+
+    def names(self, *, organization_id: int) -> Iterator[tuple[str, Target]]:
+        """Yield each model name that this organization may use, with its first deployment."""
+        for name in sorted(self.groups):
+            if group := self.group(name, organization_id=organization_id):
+                yield name, group[0]
+
+
+EMPTY = Catalogue(version=-1, groups={})
+
+
+def read_catalogue() -> Catalogue:
+    """Read every deployment that is not blocked, with its prices."""
+    version = version_of(GLOBAL_SCOPE)  # before what it labels
+    groups: dict[str, list[Target]] = {}
+    deployments = Deployment.objects.filter(blocked=False).select_related("credential")
+    for deployment in deployments.order_by("id"):
+        groups.setdefault(deployment.model_name, []).append(_target(deployment))
+    return Catalogue(version, {name: tuple(group) for name, group in groups.items()})
+
+
+class Catalogues:
+    """
+    The catalogue of this process: checked by version after ``fresh_seconds``, and served on for
+    ``stale_seconds_max`` while Postgres is away.
+    """
+
+    def __init__(
+        self, *, database: Database, fresh_seconds: float, stale_seconds_max: float
+    ) -> None:
+        self._database = database
+        self._fresh_seconds = fresh_seconds
+        self._stale_seconds_max = stale_seconds_max
+        self._kept = EMPTY
+        self._checked_at = float("-inf")
+
+    async def get(self) -> Catalogue:
+        """
+        :raises Unavailable: if Postgres has been away for too long
+        """
+        if time.monotonic() - self._checked_at <= self._fresh_seconds:
+            return self._kept
+        try:
+            return await self.read_again()
+        except Unavailable:
+            if time.monotonic() - self._checked_at > self._stale_seconds_max:
+                raise
+            return self._kept
+
+    async def read_again(self) -> Catalogue:
+        """
+        Return the catalogue of the newest version, read anew if this process has an older one.
+
+        :raises Unavailable: if Postgres is away
+        """
+        began = time.monotonic()
+        try:
+            if await self._database.run(version_of, GLOBAL_SCOPE) != self._kept.version:
+                self._kept = await self._database.run(read_catalogue)
+        except DatabaseError as error:
+            raise Unavailable(
+                "Models cannot be looked up right now.", code="ledger_unavailable"
+            ) from error
+        self._checked_at = began
+        return self._kept
+
+
+def choose(group: list[Target]) -> Target:
+    """Return one deployment of a group, drawn by weight."""
+    # Balancing load is no secret: a predictable draw harms nobody.
+    return random.choices(group, weights=[target.weight for target in group])[0]  # noqa: S311
+
+
+def _target(deployment: Deployment) -> Target:
+    credential = deployment.credential
+    return Target(
+        public_id=deployment.public_id,
+        organization_id=deployment.organization_id,
+        model_name=deployment.model_name,
+        provider=deployment.provider,
+        upstream_model=deployment.upstream_model,
+        api_base=deployment.api_base.rstrip("/"),
+        sealed_secret=bytes(credential.secret) if credential else None,
+        secret_host=credential.host if credential else "",
+        weight=deployment.weight,
+        override=pricebook.overriding(
+            deployment.price_override, reference=f"deployment:{deployment.public_id}"[:128]
+        ),
+        listed=pricebook.listed(provider=deployment.provider, name=deployment.upstream_model),
+        input_tokens_max=deployment.input_tokens_max,
+        output_tokens_max=deployment.output_tokens_max,
+        created_at=deployment.created_at,
+    )

@@ -1,0 +1,153 @@
+"""
+What a caller is told when a request is not served: OpenAI's error shape, with a code of its own.
+
+GatewayError
+├── Unauthorized, KeyBlocked, KeyExpired, ModelForbidden      who asks
+├── InvalidRequest, ModelNotFound, ModelUnpriced,
+│   UnboundedRequest, NoExchangeRate                          what is asked
+├── LimitRefused                                              a budget on the path
+├── Unavailable                                               we cannot tell whether it may spend
+└── UpstreamFailed                                            the provider gave no answer
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import orjson
+
+
+class GatewayError(Exception):
+    status: ClassVar[int] = 400
+    type: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str] = "invalid_request"
+    should_retry: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    @property
+    def http_status(self) -> int:
+        return self.status
+
+    def details(self) -> dict[str, Any]:
+        """Return what stands beside message, type, param and code."""
+        return {}
+
+    def headers(self) -> dict[str, str]:
+        # OpenAI's and Anthropic's SDKs obey this header before they look at the status.
+        return {"x-should-retry": "true" if self.should_retry else "false"}
+
+    def body(self, *, request_id: str) -> bytes:
+        error = {
+            "message": self.message, "type": self.type, "param": self.param, "code": self.code,
+            "request_id": request_id, **self.details(),
+        }  # fmt: skip
+        return orjson.dumps({"error": error})
+
+
+class Unauthorized(GatewayError):
+    status, type, code = 401, "authentication_error", "invalid_api_key"
+
+
+class KeyBlocked(GatewayError):
+    status, type, code = 403, "permission_error", "key_blocked"
+
+
+class KeyExpired(GatewayError):
+    status, type, code = 401, "authentication_error", "key_expired"
+
+
+class ModelForbidden(GatewayError):
+    status, type, code = 403, "permission_error", "model_not_allowed"
+
+
+class InvalidRequest(GatewayError):
+    pass
+
+
+class UnsupportedParameter(GatewayError):
+    code = "unsupported_parameter"
+
+
+class BodyTooLarge(GatewayError):
+    status, code = 413, "payload_too_large"
+
+
+class BodyTooSlow(GatewayError):
+    status, code = 408, "request_timeout"
+
+
+class ModelNotFound(GatewayError):
+    status, code = 404, "model_not_found"
+
+
+class RequestNotFound(GatewayError):
+    status, code = 404, "request_not_found"
+
+
+class ModelUnpriced(GatewayError):
+    code = "unpriced_model"
+
+
+class UnboundedRequest(GatewayError):
+    code = "unbounded_cost"
+
+
+class NoExchangeRate(GatewayError):
+    code = "no_exchange_rate"
+
+
+class LimitRefused(GatewayError):
+    """A budget on the path: which account, what it has, and what helps."""
+
+    def __init__(self, message: str, *, status: int, busy: bool, budget: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self._status = status
+        self._busy = busy
+        self._budget = dict(budget)
+
+    @property
+    def http_status(self) -> int:
+        return 429 if self._busy else self._status
+
+    def details(self) -> dict[str, Any]:
+        return {
+            "type": "rate_limit_exceeded" if self._busy else "insufficient_quota",
+            "code": "budget_busy" if self._busy else "budget_exceeded",
+            "budget": self._budget,
+        }
+
+    def headers(self) -> dict[str, str]:
+        if self._busy:
+            return {"x-should-retry": "true", "retry-after": "1"}
+        return {"x-should-retry": "false"}
+
+
+class Unavailable(GatewayError):
+    """Why we cannot tell whether the request may spend; ``code`` is the reason."""
+
+    status, type, should_retry = 503, "service_unavailable", True
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self._code = code
+
+    def details(self) -> dict[str, Any]:
+        return {"code": self._code}
+
+    def headers(self) -> dict[str, str]:
+        return {"x-should-retry": "true", "retry-after": "2"}
+
+
+class UpstreamFailed(GatewayError):
+    status, type, code, should_retry = 502, "upstream_error", "upstream_failed", True
+
+
+class UpstreamTimeout(GatewayError):
+    status, type, code = 504, "upstream_error", "upstream_timeout"
+
+
+class InternalError(GatewayError):
+    status, type, code = 500, "internal_error", "internal_error"

@@ -1,0 +1,130 @@
+"""Who asks: key snapshots of this process, read from Postgres once and checked by version."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db import Error as DatabaseError
+
+from budgets import keys, snapshots
+from budgets.snapshots import KeySnapshot
+from gateway.database import Database
+from gateway.errors import KeyBlocked, KeyExpired, Unauthorized, Unavailable
+
+SNAPSHOTS_MAX: Final = 100_000
+
+
+@dataclass(slots=True)
+class _Kept:
+    snapshot: KeySnapshot
+    checked_at: float
+
+
+def secret_of(headers: Mapping[str, str]) -> str:
+    """
+    Return the key that a request carries, as OpenAI's, Anthropic's or Azure's clients send it.
+
+    :raises Unauthorized: if it carries none that can be one
+    """
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    candidates = [bearer.strip() if scheme.lower() == "bearer" else ""]
+    candidates += [headers.get("x-api-key", ""), headers.get("api-key", "")]
+    secret = next((candidate for candidate in candidates if candidate), "")
+    if not secret:
+        raise Unauthorized("Send your key as 'Authorization: Bearer sk-…'.")
+    if len(secret) > keys.LENGTH_MAX or not keys.is_well_formed(secret):
+        raise Unauthorized("This is not a key: check that it was copied whole.")
+    return secret
+
+
+class Identities:
+    """
+    The snapshots of this process, the least used forgotten first.
+
+    One is checked against Postgres after ``fresh_seconds``; while Postgres is away it serves on
+    for ``stale_seconds_max``, since the reserve script still compares its version.
+    """
+
+    def __init__(
+        self, *, database: Database, fresh_seconds: float, stale_seconds_max: float
+    ) -> None:
+        self._database = database
+        self._fresh_seconds = fresh_seconds
+        self._stale_seconds_max = stale_seconds_max
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+
+    async def identify(self, secret: str) -> KeySnapshot:
+        """
+        Return the snapshot of a key.
+
+        :raises Unauthorized: if there is no such key
+        :raises Unavailable: if Postgres is away and the key is not known here
+        """
+        digest = keys.digest(secret)
+        kept = self._kept.get(digest)
+        if kept is None:
+            return await self.read_again(secret)
+        self._kept.move_to_end(digest)
+        if time.monotonic() - kept.checked_at > self._fresh_seconds:
+            return await self._recheck(secret, digest, kept)
+        return kept.snapshot
+
+    async def read_again(self, secret: str) -> KeySnapshot:
+        """
+        Read a key from Postgres, whatever is known of it.
+
+        :raises Unauthorized: if there is no such key
+        :raises Unavailable: if Postgres is away
+        """
+        digest = keys.digest(secret)
+        began = time.monotonic()
+        try:
+            snapshot = await self._database.run(
+                snapshots.read_key, digest=digest, legacy_digest=keys.legacy_digest(secret)
+            )
+        except DatabaseError as error:
+            raise Unavailable(
+                "Keys cannot be looked up right now.", code="ledger_unavailable"
+            ) from error
+        if snapshot is None:
+            self._kept.pop(digest, None)
+            raise Unauthorized("There is no such key.")
+        self._keep(digest, _Kept(snapshot, began))
+        return snapshot
+
+    async def _recheck(self, secret: str, digest: str, kept: _Kept) -> KeySnapshot:
+        began = time.monotonic()
+        try:
+            version = await self._database.run(snapshots.version_of, kept.snapshot.organization_id)
+        except DatabaseError as error:
+            if began - kept.checked_at > self._stale_seconds_max:
+                raise Unavailable(
+                    "Keys cannot be looked up right now.", code="ledger_unavailable"
+                ) from error
+            return kept.snapshot
+        if version != kept.snapshot.version:
+            return await self.read_again(secret)
+        kept.checked_at = began
+        return kept.snapshot
+
+    def _keep(self, digest: str, kept: _Kept) -> None:
+        self._kept[digest] = kept
+        self._kept.move_to_end(digest)
+        if len(self._kept) > SNAPSHOTS_MAX:
+            self._kept.popitem(last=False)
+
+
+def check_usable(snapshot: KeySnapshot, *, at: datetime) -> None:
+    """
+    Return if the key may be used at all.
+
+    :raises KeyBlocked: if it, its team, its user or its organization is blocked
+    :raises KeyExpired: if its time is over
+    """
+    if snapshot.blocked:
+        raise KeyBlocked("This key is blocked. Ask whoever gave it to you.")
+    if snapshot.has_expired(at=at):
+        raise KeyExpired("This key has expired. Ask whoever gave it to you for another.")

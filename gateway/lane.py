@@ -1,0 +1,105 @@
+"""The first door: a bare ASGI application for the hot routes, before Django and without it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.conf import settings
+
+from gateway import pipeline, process
+from gateway.attempt import Reply
+from gateway.errors import BodyTooLarge, BodyTooSlow
+from gateway.pipeline import CHAT_COMPLETIONS, Inbound
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PATHS = frozenset({CHAT_COMPLETIONS, CHAT_COMPLETIONS.removeprefix("/v1")})
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole."""
+
+
+def takes(scope: Message) -> bool:
+    """Return whether this request comes through the lane."""
+    return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS
+
+
+async def app(scope: Message, receive: Receive, send: Send) -> None:
+    """Serve one request; when its client goes away, stop serving it and let it be settled."""
+    try:
+        body = await _read_body(scope, receive)
+    except (BodyTooLarge, BodyTooSlow) as error:
+        await _send(pipeline.refused(error), send)
+        return
+    except ClientGone:
+        return
+    serving = asyncio.create_task(_serve(_inbound(scope, body), send))
+    leaving = asyncio.create_task(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not serving.done():
+            serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    finally:
+        leaving.cancel()
+
+
+async def _serve(inbound: Inbound, send: Send) -> None:
+    await _send(await pipeline.serve(inbound, process=process.current()), send)
+
+
+async def _send(reply: Reply, send: Send) -> None:
+    headers = [
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in reply.headers.items()
+    ]
+    if reply.stream is None:
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    if reply.stream is None:
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    try:
+        async for piece in reply.stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await reply.stream.aclose()
+
+
+async def _read_body(scope: Message, receive: Receive) -> bytes:
+    """Return the body; one too large or too slow is refused before anybody is asked anything."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > settings.GATEWAY_BODY_BYTES_MAX:
+            raise BodyTooLarge(
+                f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most."
+            )
+    body = bytearray()
+    try:
+        async with asyncio.timeout(settings.GATEWAY_BODY_SECONDS_MAX):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                body += message.get("body", b"")
+                if len(body) > settings.GATEWAY_BODY_BYTES_MAX:
+                    raise BodyTooLarge(
+                        f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most."
+                    )
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        raise BodyTooSlow("The body did not come in time.") from None
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _inbound(scope: Message, body: bytes) -> Inbound:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    return Inbound(route=CHAT_COMPLETIONS, headers=headers, body=body)

@@ -1,0 +1,64 @@
+"""
+The life of one request. Read this file first: every other file in ``gateway`` serves it.
+
+Authenticate, parse, choose a deployment, RESERVE (admission.py), forward, price, SETTLE
+(attempt.py): in this order, on every way out. Both doors (lane.py, views.py) run :func:`serve`
+and hold no logic of their own.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from budgets.errors import StoreUnavailable
+from gateway import admission, chat, identity, refusals, reply_headers
+from gateway.admission import Applicant
+from gateway.attempt import Attempt, Reply
+from gateway.errors import GatewayError, InternalError
+from gateway.ids import new_request_id
+from gateway.process import GatewayProcess
+
+log = logging.getLogger(__name__)
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What a door hands in; names of headers are lower case."""
+
+    route: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def serve(inbound: Inbound, *, process: GatewayProcess) -> Reply:
+    """Answer a chat completion request; whatever goes wrong is an answer too."""
+    request_id = new_request_id()
+    try:
+        return await _serve(inbound, request_id, process)
+    except StoreUnavailable as error:
+        return refused(refusals.of_store(error), request_id=request_id)
+    except GatewayError as error:
+        return refused(error, request_id=request_id)
+    except Exception:  # the outermost edge: logged, and answered in the one shape
+        log.exception("request_failed", extra={"request_id": request_id})
+        return refused(InternalError("Something broke on our side."), request_id=request_id)
+
+
+def refused(error: GatewayError, *, request_id: str | None = None) -> Reply:
+    """Return the answer to a request that is not served."""
+    request_id = request_id or new_request_id()
+    headers = {"content-type": "application/json"} | reply_headers.of_request(request_id)
+    return Reply(error.http_status, headers | error.headers(), error.body(request_id=request_id))
+
+
+async def _serve(inbound: Inbound, request_id: str, process: GatewayProcess) -> Reply:
+    process.check_admits()
+    secret = identity.secret_of(inbound.headers)
+    snapshot = await process.identities.identify(secret)
+    asked = chat.parse(inbound.body, headers=inbound.headers)
+    admitted = await admission.admit(
+        Applicant(asked, secret, request_id, inbound.route), snapshot=snapshot, process=process
+    )
+    return await Attempt(asked=asked, admitted=admitted, process=process).run()

@@ -1,0 +1,189 @@
+"""What a gateway process holds: its store connection, its membership, its pools and its caches."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db.models.functions import Now
+
+from budgets.errors import StoreUnavailable
+from budgets.livestore import LiveStore
+from budgets.models import Member, Partition
+from budgets.store_connection import ReplyError, StoreConnection
+from budgets.storekeeper import PARTITION
+from gateway.addresses import Allowed
+from gateway.catalogue import Catalogues
+from gateway.database import Database
+from gateway.errors import Unavailable
+from gateway.identity import Identities
+from gateway.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+RENEWALS_PER_LEASE: Final = 6
+ADMITS_FOR: Final = 2 / 3
+"""A member stops admitting after this part of its lease, before others may take it for dead."""
+RESEND_SECONDS: Final = 1.0
+DRAIN_SECONDS_MAX: Final = 40.0
+CONFIRM_SECONDS_MAX: Final = 5.0
+
+
+class GatewayProcess:
+    """Made once per event loop: started before the first request, stopped after the last."""
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4()
+        self.database = Database()
+        self.store = LiveStore(
+            connection=StoreConnection(
+                url=settings.REDIS_URL, timeout_ms=settings.STORE_TIMEOUT_MS
+            ),
+            member=self.id.hex,
+            timeout_ms=settings.STORE_TIMEOUT_MS,
+        )
+        self.identities = Identities(
+            database=self.database,
+            fresh_seconds=settings.GATEWAY_SNAPSHOT_SECONDS,
+            stale_seconds_max=settings.GATEWAY_SNAPSHOT_STALE_SECONDS_MAX,
+        )
+        self.catalogues = Catalogues(
+            database=self.database,
+            fresh_seconds=settings.GATEWAY_SNAPSHOT_SECONDS,
+            stale_seconds_max=settings.GATEWAY_SNAPSHOT_STALE_SECONDS_MAX,
+        )
+        self.upstream = Upstream(
+            total_seconds=settings.GATEWAY_UPSTREAM_SECONDS_MAX,
+            connect_seconds=settings.GATEWAY_UPSTREAM_CONNECT_SECONDS,
+            idle_seconds=settings.GATEWAY_UPSTREAM_IDLE_SECONDS,
+            connections_max=settings.GATEWAY_UPSTREAM_CONNECTIONS_MAX,
+            allowed=[Allowed.of(text) for text in settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS],
+        )
+        self._renewed_at = float("-inf")
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._housekeeping: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Become a member and keep being one; a database that is away is waited for, not fatal."""
+        await self._renew()
+        self._housekeeping = [
+            asyncio.create_task(self._keep_renewing()),
+            asyncio.create_task(self._keep_resending()),
+        ]
+
+    async def stop(self) -> None:
+        """Let requests in flight end, have their events confirmed, and leave."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS_MAX)
+        for task in self._housekeeping:
+            task.cancel()
+        await self._wait_for_confirmation()
+        await self._leave()
+        await self.upstream.close()
+        await self.store.close()
+        self.database.close()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Run something that must end even if the client does not wait for it."""
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def check_admits(self) -> None:
+        """
+        Return if this process may admit requests.
+
+        :raises Unavailable: if its membership is not fresh, or too many events are unconfirmed
+        """
+        lease = settings.GATEWAY_MEMBER_SECONDS * ADMITS_FOR
+        if time.monotonic() - self._renewed_at > lease:
+            raise Unavailable("The ledger cannot be reached.", code="ledger_unavailable")
+        if len(self.store.unconfirmed) >= settings.GATEWAY_UNCONFIRMED_EVENTS_MAX:
+            raise Unavailable("Too much spend waits to be recorded.", code="recorder_behind")
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(settings.GATEWAY_MEMBER_SECONDS / RENEWALS_PER_LEASE)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        began = time.monotonic()
+        try:
+            generation = await self.database.run(self._write_member)
+        except DatabaseError as error:
+            log.warning("membership_not_renewed", extra={"error": type(error).__name__})
+            return
+        if self.store.generation not in {0, generation}:
+            # A new generation was opened while this process was no member: what it still holds
+            # may have been lost with the old one.
+            self.store.unconfirmed.mark_all_unknown()
+        self.store.generation = generation
+        self._renewed_at = began
+
+    def _write_member(self) -> int:
+        generation = Partition.objects.values_list("generation", flat=True).get(number=PARTITION)
+        Member.objects.update_or_create(
+            id=self.id,
+            defaults={
+                "name": f"{socket.gethostname()}:{os.getpid()}",
+                "supervised": "COSTPLATFORM_SUPERVISED" in os.environ,
+                "generation": generation,
+                "renewed_at": Now(),
+            },
+        )
+        Member.objects.filter(renewed_at__lt=Now() - timedelta(days=1)).delete()
+        return generation
+
+    async def _keep_resending(self) -> None:
+        while True:
+            await asyncio.sleep(RESEND_SECONDS)
+            await self._resend()
+
+    async def _wait_for_confirmation(self) -> None:
+        until = time.monotonic() + CONFIRM_SECONDS_MAX
+        while len(self.store.unconfirmed) and time.monotonic() < until:
+            await self._resend()
+            await asyncio.sleep(0.05)
+        if count := len(self.store.unconfirmed):
+            log.warning("stopped_with_unconfirmed_events", extra={"events": count})
+
+    async def _resend(self) -> None:
+        try:
+            await self.store.resend()
+        except (StoreUnavailable, ReplyError) as error:
+            log.warning("resend_failed", extra={"error": type(error).__name__})
+
+    async def _leave(self) -> None:
+        try:
+            await self.database.run(Member.objects.filter(id=self.id).delete)
+        except DatabaseError as error:
+            log.warning("membership_not_ended", extra={"error": type(error).__name__})
+
+
+_running: dict[asyncio.AbstractEventLoop, GatewayProcess] = {}
+
+
+async def start() -> None:
+    """Start the gateway on the running event loop."""
+    process = GatewayProcess()
+    await process.start()
+    _running[asyncio.get_running_loop()] = process
+
+
+async def stop() -> None:
+    process = _running.pop(asyncio.get_running_loop(), None)
+    if process is not None:
+        await process.stop()
+
+
+def current() -> GatewayProcess:
+    """Return the gateway of the running event loop: pools are bound to one loop."""
+    return _running[asyncio.get_running_loop()]

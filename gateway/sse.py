@@ -1,0 +1,54 @@
+"""
+Reads server-sent events as they pass, without touching a byte of them.
+
+Splits the stream into whole events wherever the network cut it; lines end with LF, CRLF or CR
+(https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+EVENT_BYTES_MAX: Final = 16 * 2**20
+_END_OF_EVENT: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+_LONGEST_END: Final = 4
+_DATA: Final = re.compile(rb"(?:^|[\r\n])data:[ ]?([^\r\n]*)")
+
+
+class EventSplitter:
+    """Takes chunks, gives back whole events with their terminators: together, the input."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._searched = 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the events that this chunk completes; an oversized one is passed in pieces."""
+        self._pending += chunk
+        while (end := self._next_end()) is not None:
+            yield bytes(self._pending[:end])
+            del self._pending[:end]
+            self._searched = 0
+        if len(self._pending) > EVENT_BYTES_MAX:
+            yield self.rest()
+
+    def rest(self) -> bytes:
+        """Return what is left without a terminator, and forget it."""
+        rest = bytes(self._pending)
+        self._pending.clear()
+        self._searched = 0
+        return rest
+
+    def _next_end(self) -> int | None:
+        found = _END_OF_EVENT.search(self._pending, self._searched)
+        if found is None:
+            # A terminator may be cut in two: look again at its first bytes, and at no others.
+            self._searched = max(0, len(self._pending) - _LONGEST_END + 1)
+            return None
+        return found.end()
+
+
+def data_of(event: bytes) -> bytes:
+    """Return the event's data lines, joined by line feeds."""
+    lines = _DATA.findall(event)
+    return lines[0] if len(lines) == 1 else b"\n".join(lines)

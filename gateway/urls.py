@@ -1,0 +1,15 @@
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+
+from gateway import views
+
+# Keys come in headers, never in cookies: there is nothing that another site could forge.
+chat_completions = csrf_exempt(views.ChatCompletions.as_view())
+
+urlpatterns = [
+    path("v1/chat/completions", chat_completions, name="chat-completions"),
+    path("chat/completions", chat_completions, name="chat-completions-bare"),
+    path("v1/models", views.Models.as_view(), name="models"),
+    path("models", views.Models.as_view(), name="models-bare"),
+    path("v1/requests/<uuid:request_id>", views.RequestDetail.as_view(), name="request-detail"),
+]

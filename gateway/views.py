@@ -1,0 +1,130 @@
+"""The second door: DRF views over the same pipeline, and the gateway's reads."""
+
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import orjson
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from budgets import keys, snapshots
+from budgets.snapshots import KeySnapshot
+from gateway import identity, pipeline, process, queries
+from gateway.attempt import Relay, Reply
+from gateway.catalogue import read_catalogue
+from gateway.errors import BodyTooLarge, GatewayError, RequestNotFound, Unauthorized
+from gateway.pipeline import CHAT_COMPLETIONS, Inbound
+
+
+class GatewayView(APIView):
+    """Authenticates by virtual key as the pipeline does, not as the management API does."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def handle_exception(self, exc: Exception) -> HttpResponseBase:  # type: ignore[override]  # an answer in the gateway's own shape
+        if isinstance(exc, GatewayError):
+            return _response(pipeline.refused(exc))
+        return super().handle_exception(exc)
+
+
+class ChatCompletions(GatewayView):
+    """``POST /v1/chat/completions`` through Django: same pipeline, same answers as the lane."""
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    def post(self, request: Request) -> HttpResponseBase:
+        inbound = Inbound(route=CHAT_COMPLETIONS, headers=_headers(request), body=_body(request))
+        return _response(async_to_sync(_serve)(inbound))
+
+
+class Models(GatewayView):
+    """``GET /v1/models`` lists what this key may call."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    def get(self, request: Request) -> HttpResponseBase:
+        snapshot = _identified(request)
+        names = read_catalogue().names(organization_id=snapshot.organization_id)
+        models = [
+            {
+                "id": name, "object": "model", "owned_by": target.provider,
+                "created": int(target.created_at.timestamp()),
+            }
+            for name, target in names
+            if snapshot.may_call(name)
+        ]  # fmt: skip
+        return _json({"object": "list", "data": models})
+
+
+class RequestDetail(GatewayView):
+    """``GET /v1/requests/{id}`` tells what a request cost, and on which accounts."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    def get(self, request: Request, request_id: UUID) -> HttpResponseBase:
+        digest = None if _is_master(request) else _identified(request).digest
+        report = queries.request_report(request_id=request_id, key_digest=digest)
+        if report is None:
+            raise RequestNotFound("There is no such request of this key in the ledger (yet).")
+        return _json(report)
+
+
+async def _serve(inbound: Inbound) -> Reply:
+    return await pipeline.serve(inbound, process=process.current())
+
+
+def _identified(request: Request) -> KeySnapshot:
+    secret = identity.secret_of(_headers(request))
+    snapshot = snapshots.read_key(
+        digest=keys.digest(secret), legacy_digest=keys.legacy_digest(secret)
+    )
+    if snapshot is None:
+        raise Unauthorized("There is no such key.")
+    identity.check_usable(snapshot, at=timezone.now())
+    return snapshot
+
+
+def _is_master(request: Request) -> bool:
+    _, _, bearer = _headers(request).get("authorization", "").partition(" ")
+    return hmac.compare_digest(bearer.strip().encode(), settings.MASTER_KEY.encode())
+
+
+def _headers(request: Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _body(request: Request) -> bytes:
+    if int(request.headers.get("content-length") or 0) > settings.GATEWAY_BODY_BYTES_MAX:
+        raise BodyTooLarge(f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most.")
+    return request._request.body  # noqa: SLF001  # DRF would parse it; the pipeline wants bytes
+
+
+def _json(content: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(orjson.dumps(content), content_type="application/json")
+
+
+def _response(reply: Reply) -> HttpResponseBase:
+    headers = dict(reply.headers)
+    content_type = headers.pop("content-type", "application/json")
+    if reply.stream is None:
+        return HttpResponse(
+            reply.body, status=reply.status, headers=headers, content_type=content_type
+        )
+    return StreamingHttpResponse(
+        _pieces(reply.stream), status=reply.status, headers=headers, content_type=content_type
+    )
+
+
+async def _pieces(stream: Relay) -> AsyncIterator[bytes]:
+    try:
+        async for piece in stream:
+            yield piece
+    finally:
+        await stream.aclose()

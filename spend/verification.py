@@ -1,0 +1,192 @@
+"""
+Recomputes invariant 1 (no drift) from the ledger, row by row.
+
+Every live counter = ledger + events not yet recorded, and what it holds = the open reservations;
+every period total and every roll-up = ledger.
+"""
+
+import time
+from collections import Counter as Sums
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from budgets import storekeeper
+from budgets.models import Partition, Reload
+from budgets.periods import Period
+from budgets.storekeeper import PARTITION, StoreView
+
+QUIET_TRIES_MAX = 50
+PAUSE_SECONDS = 0.2
+
+
+class NeverQuiet(Exception):
+    """Recorder and store kept moving: no instant could be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    what: str
+    is_units: int
+    should_be_units: int
+
+    def __str__(self) -> str:
+        drift = self.is_units - self.should_be_units
+        return f"{self.what}: is {self.is_units}, should be {self.should_be_units} (drift {drift})"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How much was compared, and what differs."""
+
+    ledger_rows: int
+    orphans: int
+    counters: int
+    totals: int
+    rollup_rows: int
+    differences: tuple[Difference, ...]
+
+
+def verify() -> Report:
+    """
+    Compare everything at one instant.
+
+    :raises NeverQuiet: if no such instant came
+    """
+    for _ in range(QUIET_TRIES_MAX):
+        try:
+            return _verify_once()
+        except storekeeper.NotQuiet:
+            time.sleep(PAUSE_SECONDS)
+    raise NeverQuiet
+
+
+def _verify_once() -> Report:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        partition = Partition.objects.get(number=PARTITION)
+        view = storekeeper.view()
+        # Above the recorded position the stream must still be whole, and no counter known wrong.
+        if view.position != partition.position or Reload.objects.exists():
+            raise storekeeper.NotQuiet
+        differences = [*_counters(view, partition.position), *_totals(), *_rollups()]
+        return Report(
+            ledger_rows=_count("SELECT count(*) FROM spend_event"),
+            orphans=_count("SELECT count(*) FROM spend_event WHERE kind = 'orphan'"),
+            counters=sum(map(len, view.counters.values())),
+            totals=_count("SELECT count(*) FROM budgets_periodtotal"),
+            rollup_rows=sum(_count(f"SELECT count(*) FROM {table}") for table in _ROLLUPS),
+            differences=tuple(differences),
+        )
+
+
+def _counters(view: StoreView, position: str) -> Iterator[Difference]:
+    wanted = [
+        (account, counter) for account, counters in view.counters.items() for counter in counters
+    ]
+    recorded = _ledger_sums([(account, counter.period) for account, counter in wanted])
+    for (account, counter), ledger in zip(wanted, recorded, strict=True):
+        unrecorded = sum(
+            entry.amount
+            for entry in view.entries
+            if account in entry.path
+            and entry.admitted_at in counter.period
+            and _order(entry.position) > _order(position)
+        )
+        held = sum(
+            each.amount
+            for each in view.reservations
+            if account in each.path and each.admitted_at in counter.period
+        )
+        where = f"account {account}, {counter.period.start:%Y-%m-%d}–{counter.period.end:%Y-%m-%d}"
+        if counter.spent != ledger + unrecorded:
+            yield Difference(f"counter spent of {where}", counter.spent, ledger + unrecorded)
+        if counter.reserved != held:
+            yield Difference(f"counter reserved of {where}", counter.reserved, held)
+
+
+def _ledger_sums(wanted: list[tuple[UUID, Period]]) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(event.amount_units), 0)::bigint
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
+                     WITH ORDINALITY AS wanted(account, first, last, n)
+            LEFT JOIN (
+                SELECT unnest(accounts) AS account, admitted_at, amount_units FROM spend_event
+            ) event ON event.account = wanted.account
+                 AND event.admitted_at >= wanted.first AND event.admitted_at < wanted.last
+            GROUP BY wanted.n ORDER BY wanted.n
+            """,
+            [
+                [account for account, _ in wanted],
+                [period.start for _, period in wanted],
+                [period.end for _, period in wanted],
+            ],
+        )
+        return [amount for (amount,) in cursor.fetchall()]
+
+
+def _totals() -> Iterator[Difference]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT total.account_id, total.period_start, total.amount_units, total.events,
+                   coalesce(sum(event.amount_units), 0)::bigint, count(event.account)
+            FROM budgets_periodtotal total
+            LEFT JOIN (
+                SELECT unnest(accounts) AS account, admitted_at, amount_units FROM spend_event
+            ) event ON event.account = total.account_id
+                 AND event.admitted_at >= total.period_start
+                 AND event.admitted_at < total.period_end
+            GROUP BY total.id
+            HAVING total.amount_units <> coalesce(sum(event.amount_units), 0)
+                OR total.events <> count(event.account)
+            ORDER BY total.id
+            """
+        )
+        for account, start, amount, events, sum_, count in cursor.fetchall():
+            where = f"account {account} from {start:%Y-%m-%d}"
+            if amount != sum_:
+                yield Difference(f"period total of {where}", amount, sum_)
+            else:
+                yield Difference(f"number of events of {where}", events, count)
+
+
+_ROLLUPS = ("spend_quarterhour", "spend_labelquarterhour", "spend_day", "spend_labelday")
+
+
+def _rollups() -> Iterator[Difference]:
+    """Compare each account's sum over all buckets; a bucket's own sum is a part of it."""
+    truth = _by_account(
+        "SELECT unnest(accounts), sum(amount_units)::bigint FROM spend_event GROUP BY 1"
+    )
+    for name, tables in (("quarter-hours", _ROLLUPS[:2]), ("days", _ROLLUPS[2:])):
+        union = " UNION ALL ".join(f"SELECT account_id, amount_units FROM {t}" for t in tables)
+        kept = _by_account(
+            f"SELECT account_id, sum(amount_units)::bigint FROM ({union}) rows GROUP BY 1"
+        )
+        for account in sorted(truth.keys() | kept.keys()):
+            if truth[account] != kept[account]:
+                yield Difference(f"{name} of account {account}", kept[account], truth[account])
+
+
+def _by_account(sql: str) -> "Sums[UUID]":
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return Sums(dict(cursor.fetchall()))
+
+
+def _count(sql: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        (count,) = cursor.fetchone()
+    return int(count)
+
+
+def _order(position: str) -> tuple[int, int]:
+    ms, sequence = position.split("-")
+    return int(ms), int(sequence)

@@ -1,0 +1,116 @@
+import orjson
+import pytest
+
+from gateway import chat
+from gateway.errors import GatewayError, InvalidRequest, UnsupportedParameter
+
+pytestmark = pytest.mark.no_servers
+
+HELLO = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+
+
+def parse(headers: dict[str, str] | None = None, **fields: object) -> chat.ChatRequest:
+    return chat.parse(orjson.dumps(HELLO | fields), headers=headers or {})
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b"{}"])
+def test_a_body_that_is_no_chat_request_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        chat.parse(body, headers={})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", None), ("model", ""), ("model", 7), ("model", "m" * 256),
+        ("messages", []), ("messages", "hi"), ("messages", None),
+        ("stream", "yes"), ("stream", 1), ("stream_options", []),
+        ("n", 0), ("n", 129), ("n", True), ("n", 1.5), ("n", "2"),
+        ("max_tokens", -1), ("max_tokens", 1.5), ("max_tokens", "10"), ("max_tokens", True),
+        ("max_completion_tokens", 10**9 + 1),
+        ("user", 7), ("user", "u" * 257), ("user", "a\x00b"),
+        ("metadata", "x"),
+    ],
+)  # fmt: skip
+def test_a_field_that_does_not_fit_is_named(field: str, value: object) -> None:
+    with pytest.raises(GatewayError) as refusal:
+        parse(**{field: value})
+
+    assert refusal.value.param == field
+    assert refusal.value.http_status == 400
+
+
+@pytest.mark.parametrize("tier", ["flex", "priority", "batch", 7, ["auto"], {}])
+def test_a_tier_without_a_price_is_refused(tier: object) -> None:
+    with pytest.raises((UnsupportedParameter, TypeError)):
+        parse(service_tier=tier)
+
+
+def test_the_larger_of_both_output_limits_counts() -> None:
+    assert parse(max_tokens=5, max_completion_tokens=9).output_tokens_asked == 9
+    assert parse().output_tokens_asked is None
+
+
+def test_usage_is_asked_for_on_streams_and_other_options_stay() -> None:
+    asked = parse(stream=True, stream_options={"include_usage": False, "x": 1})
+
+    sent = orjson.loads(asked.body_for(upstream_model="up"))
+
+    assert sent["stream_options"] == {"include_usage": True, "x": 1}
+    assert sent["model"] == "up"
+    assert not asked.wants_usage
+
+
+def test_unknown_fields_pass_through_and_doubled_names_become_one() -> None:
+    body = (
+        b'{"model":"m","messages":[{"role":"user","content":"x"}],'
+        b'"max_tokens":1,"max_tokens":2,"zz":[1]}'
+    )
+
+    asked = chat.parse(body, headers={})
+
+    assert asked.output_tokens_asked == 2
+    assert orjson.loads(asked.body_for(upstream_model="m"))["zz"] == [1]
+    assert asked.body_for(upstream_model="m").count(b"max_tokens") == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y"}}]},
+        {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]},
+        {"role": "user", "content": ["text"]},
+        {"role": "assistant", "audio": {"id": "a"}},
+    ],
+)
+def test_bytes_bound_nothing_where_a_message_is_not_text(message: object) -> None:
+    assert not parse(messages=[message]).bytes_bound_input
+
+
+def test_bytes_bound_text_in_either_form() -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
+
+    assert parse().bytes_bound_input
+    assert parse(messages=parts).bytes_bound_input
+    assert not parse(web_search_options={}).bytes_bound_input
+
+
+def test_end_user_and_tags_are_taken_from_body_and_header_and_tags_are_not_sent_on() -> None:
+    asked = parse(
+        headers={"x-litellm-tags": "b, c"}, user="ann", metadata={"tags": ["a", "b"], "k": "v"}
+    )
+
+    assert asked.end_user == "ann"
+    assert asked.tags == ("a", "b", "c")
+    assert orjson.loads(asked.body_for(upstream_model="m"))["metadata"] == {"k": "v"}
+
+
+@pytest.mark.parametrize(
+    "tags", ["a", ["a"] * 3 + [7], [""], ["x" * 257], [str(n) for n in range(17)]]
+)
+def test_tags_that_do_not_fit_are_refused(tags: object) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        parse(metadata={"tags": tags})
+
+    assert refusal.value.param == "metadata.tags"

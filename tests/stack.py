@@ -1,0 +1,145 @@
+"""Starts the project's own processes for tests, on ports of their own, and ends them by pid."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from budgets import storekeeper
+from budgets.models import Partition
+from costplatform import ports
+from gateway.models import Deployment
+from gateway.services import update_deployment
+
+START_SECONDS_MAX = 60.0
+FIRST_PORT = 21_000
+
+
+class Stack:
+    """
+    Sandbox, recorder and web processes as ``costplatform up`` runs them.
+
+    ``lane`` and ``views`` are the base URLs of the two doors; ``log`` is the sandbox's own count.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "sandbox.log"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._sockets: list[socket.socket] = []
+        self.sandbox_port = ports.free_from(FIRST_PORT)
+        self.env = {
+            **os.environ,
+            "GATEWAY_ALLOW_PRIVATE_UPSTREAMS": f"127.0.0.1/32:{self.sandbox_port}",
+            "GATEWAY_MEMBER_SECONDS": "3",
+            "GATEWAY_ABORT_DRAIN_SECONDS": "2",
+            "RECORDER_SWEEP_SECONDS": "1",
+            "ALLOWED_HOSTS": "127.0.0.1,localhost",
+        }
+
+    def __enter__(self) -> "Stack":
+        log = ["--log", str(self.log)]
+        self.start("sandbox", "-m", "gateway.sandbox", "--port", str(self.sandbox_port), *log)
+        base = f"http://127.0.0.1:{self.sandbox_port}/v1"
+        for deployment in Deployment.objects.filter(provider="sandbox").select_related(
+            "credential"
+        ):
+            self._move(deployment, base)
+        self.start("recorder", "-m", "costplatform", "recorder")
+        self.lane = self.start_web("lane", processes=2)
+        self.views = self.start_web("views", processes=2, GATEWAY_LANE="off")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        names = [name for name in self.processes if name not in {"recorder", "sandbox"}]
+        for name in [*names, "recorder", "sandbox"]:
+            self.stop(name)
+        for each in self._sockets:
+            each.close()
+
+    def start(self, name: str, *arguments: str, **env: str) -> None:
+        out = (self.folder / f"{name}.out").open("ab")
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, *arguments], env=self.env | env, stdout=out, stderr=out,
+            pass_fds=[each.fileno() for each in self._sockets],
+        )  # fmt: skip
+
+    def start_web(self, name: str, *, processes: int, **env: str) -> str:
+        """Start web processes on a new shared socket; return their base URL when they are ready."""
+        listener = ports.listening(host="127.0.0.1", port=ports.free_from(FIRST_PORT))
+        self._sockets.append(listener)
+        for number in range(processes):
+            self.start(f"{name}-{number}", "-m", "costplatform.web", str(listener.fileno()), **env)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        wait_until(lambda: is_ready(url), seconds=START_SECONDS_MAX)
+        return url
+
+    def kill(self, name: str) -> None:
+        """``kill -9``, and gone."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def served(self) -> list[dict[str, Any]]:
+        """Return the sandbox's own lines, one for each request that it accepted."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == "accepted"]
+
+    def settle_down(self, *, seconds: float = 15.0) -> None:
+        """Wait until every event is in the ledger and nothing is reserved."""
+        wait_until(self.is_quiet, seconds=seconds)
+
+    @staticmethod
+    def is_quiet() -> bool:
+        position = Partition.objects.values_list("position", flat=True).get(number=0)
+        return not storekeeper.read_stream(after=position, count=1) and not (
+            storekeeper.open_reservations()
+        )
+
+    @staticmethod
+    def _move(deployment: Deployment, base: str) -> None:
+
+        update_deployment(deployment=deployment, values={"api_base": base}, api_key="sk-sandbox")
+
+
+def wait_until(is_so: Callable[[], bool], *, seconds: float) -> None:
+    """Return as soon as it is so; fail loudly if it never is."""
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/healthz/ready", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def command(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``costplatform …`` to its end."""
+    words: Sequence[str] = [sys.executable, "-m", "costplatform", *arguments]
+    return subprocess.run(words, env=env, capture_output=True, text=True, check=False)
