@@ -5,7 +5,9 @@ import logging
 from datetime import UTC, datetime
 
 VALUE_CHARACTERS_MAX = 2_000
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message", "asctime", "taskName", "color_message",
+}  # fmt: skip
 
 
 class LineFormatter(logging.Formatter):

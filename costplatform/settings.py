@@ -91,7 +91,6 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True
 
 AUTH_USER_MODEL = "budgets.User"
@@ -216,6 +215,11 @@ UNFOLD = {
     "SITE_TITLE": "costplatform",
     "SITE_HEADER": "costplatform",
     "SITE_SYMBOL": "account_balance_wallet",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "costplatform.navigation.icon"}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["costplatform.navigation.stylesheet"],
+    "SIDEBAR": {"navigation": "costplatform.navigation.sidebar"},
+    "DASHBOARD_CALLBACK": "costplatform.navigation.dashboard",
 }

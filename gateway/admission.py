@@ -32,6 +32,7 @@ from gateway import catalogue, identity, refusals
 from gateway.catalogue import Catalogue, Target
 from gateway.chat import ChatRequest
 from gateway.errors import (
+    GatewayError,
     ModelForbidden,
     ModelNotFound,
     ModelUnpriced,
@@ -101,9 +102,19 @@ async def admit(
     """
     models = await process.catalogues.get()
     until = time.monotonic() + ADMISSION_SECONDS_MAX
+    is_newest = False
     while time.monotonic() < until:
         now = periods.from_milliseconds(await process.store.now_ms())
-        offer = make_offer(applicant.asked, snapshot=snapshot, models=models, now=now)
+        try:
+            offer = make_offer(applicant.asked, snapshot=snapshot, models=models, now=now)
+        except GatewayError:
+            # What reserve lets through it checks by version; what is refused here, we do.
+            if is_newest:
+                raise
+            is_newest = True
+            snapshot = await process.identities.recheck(applicant.secret)
+            models = await process.catalogues.read_again()
+            continue
         context = _context(applicant.asked, snapshot, models, now)
         try:
             return await _reserve(applicant, offer, context, snapshot, process)

@@ -69,8 +69,20 @@ class Identities:
             return await self.read_again(secret)
         self._kept.move_to_end(digest)
         if time.monotonic() - kept.checked_at > self._fresh_seconds:
-            return await self._recheck(secret, digest, kept)
+            return await self._recheck(secret, kept)
         return kept.snapshot
+
+    async def recheck(self, secret: str) -> KeySnapshot:
+        """
+        Return the snapshot of the newest version, whatever is kept.
+
+        :raises Unauthorized: if there is no such key (any more)
+        :raises Unavailable: if Postgres has been away for too long
+        """
+        kept = self._kept.get(keys.digest(secret))
+        if kept is None:
+            return await self.read_again(secret)
+        return await self._recheck(secret, kept)
 
     async def read_again(self, secret: str) -> KeySnapshot:
         """
@@ -95,7 +107,7 @@ class Identities:
         self._keep(digest, _Kept(snapshot, began))
         return snapshot
 
-    async def _recheck(self, secret: str, digest: str, kept: _Kept) -> KeySnapshot:
+    async def _recheck(self, secret: str, kept: _Kept) -> KeySnapshot:
         began = time.monotonic()
         try:
             version = await self._database.run(snapshots.version_of, kept.snapshot.organization_id)

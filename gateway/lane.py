@@ -32,7 +32,7 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     try:
         body = await _read_body(scope, receive)
     except (BodyTooLarge, BodyTooSlow) as error:
-        await _send(pipeline.refused(error), send)
+        await send_reply(pipeline.refused(error), send)
         return
     except ClientGone:
         return
@@ -48,10 +48,11 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
 
 
 async def _serve(inbound: Inbound, send: Send) -> None:
-    await _send(await pipeline.serve(inbound, process=process.current()), send)
+    await send_reply(await pipeline.serve(inbound, process=process.current()), send)
 
 
-async def _send(reply: Reply, send: Send) -> None:
+async def send_reply(reply: Reply, send: Send) -> None:
+    """Send an answer; a stream is closed wherever it ends."""
     headers = [
         (name.encode("latin-1"), value.encode("latin-1", "replace"))
         for name, value in reply.headers.items()

@@ -1,9 +1,10 @@
 """Writes: deployments and the credentials they use."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from budgets.changes import change, unique
 from budgets.errors import InvalidInput
@@ -14,6 +15,7 @@ from spend.pricebook import OVERRIDE_FIELDS, RATE_MAX
 GLOBAL_SCOPE: Final = 0
 RATE_DECIMALS_MAX: Final = 18
 SECRET_LENGTH_MAX: Final = 4_096
+_URL_CHARACTERS: Final = re.compile(r"[!-~]+")
 
 
 def create_deployment(*, values: Mapping[str, Any], api_key: str | None) -> Deployment:
@@ -85,12 +87,25 @@ def _rate(name: str, value: object) -> str:
 
 
 def _check(deployment: Deployment) -> None:
-    parts = urlsplit(deployment.api_base)
+    parts = _parts(deployment.api_base)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise InvalidInput("api_base", "must be an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidInput("api_base", "must have no user, query or fragment")
     deployment.price_override = checked_override(deployment.price_override)
+
+
+def _parts(url: str) -> SplitResult:
+    if not _URL_CHARACTERS.fullmatch(url):
+        raise InvalidInput("api_base", "must be written in ASCII, without spaces")
+    try:
+        parts = urlsplit(url)
+        is_port = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise InvalidInput("api_base", "is no URL") from error
+    if not is_port:
+        raise InvalidInput("api_base", "has no such port")
+    return parts
 
 
 def _check_binding(deployment: Deployment, api_key: str | None) -> None:

@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from budgets import storekeeper
 from budgets.models import Partition
@@ -36,7 +36,8 @@ class Stack:
         self.log = folder / "sandbox.log"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: list[socket.socket] = []
-        self.sandbox_port = ports.free_from(FIRST_PORT)
+        self._next_port = FIRST_PORT
+        self.sandbox_port = self._new_port()
         self.env = {
             **os.environ,
             "GATEWAY_ALLOW_PRIVATE_UPSTREAMS": f"127.0.0.1/32:{self.sandbox_port}",
@@ -70,15 +71,26 @@ class Stack:
             each.close()
 
     def start(self, name: str, *arguments: str, **env: str) -> None:
-        out = (self.folder / f"{name}.out").open("ab")
-        self.processes[name] = subprocess.Popen(
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self.processes[name] = self._popen(arguments, out, env)
+
+    def _new_port(self) -> int:
+        """Return a free port; never one that a process of ours has been told but not opened yet."""
+        port = ports.free_from(self._next_port)
+        self._next_port = port + 1
+        return port
+
+    def _popen(
+        self, arguments: Sequence[str], out: IO[bytes], env: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [sys.executable, *arguments], env=self.env | env, stdout=out, stderr=out,
             pass_fds=[each.fileno() for each in self._sockets],
         )  # fmt: skip
 
     def start_web(self, name: str, *, processes: int, **env: str) -> str:
         """Start web processes on a new shared socket; return their base URL when they are ready."""
-        listener = ports.listening(host="127.0.0.1", port=ports.free_from(FIRST_PORT))
+        listener = ports.listening(host="127.0.0.1", port=self._new_port())
         self._sockets.append(listener)
         for number in range(processes):
             self.start(f"{name}-{number}", "-m", "costplatform.web", str(listener.fileno()), **env)

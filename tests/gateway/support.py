@@ -26,6 +26,9 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.body)
 
+    def __repr__(self) -> str:
+        return f"{self.status} {self.body[:500]!r}"
+
     @property
     def error(self) -> dict[str, Any]:
         return dict(self.json["error"])
