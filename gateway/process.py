@@ -13,7 +13,9 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models.functions import Now
+from redis.exceptions import RedisError
 
+from budgets import storekeeper
 from budgets.errors import StoreUnavailable
 from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 RENEWALS_PER_LEASE: Final = 6
 ADMITS_FOR: Final = 2 / 3
 """A member stops admitting after this part of its lease, before others may take it for dead."""
+JOIN_SECONDS: Final = 0.5
+"""How often a process that is no member looks whether the store is open."""
 RESEND_SECONDS: Final = 1.0
 DRAIN_SECONDS_MAX: Final = 40.0
 CONFIRM_SECONDS_MAX: Final = 5.0
@@ -103,33 +107,62 @@ class GatewayProcess:
 
         :raises Unavailable: if its membership is not fresh, or too many events are unconfirmed
         """
-        lease = settings.GATEWAY_MEMBER_SECONDS * ADMITS_FOR
-        if time.monotonic() - self._renewed_at > lease:
-            raise Unavailable("The ledger cannot be reached.", code="ledger_unavailable")
+        if not self._is_member():
+            raise Unavailable("This process may not admit requests yet.", code="not_a_member")
         if len(self.store.unconfirmed) >= settings.GATEWAY_UNCONFIRMED_EVENTS_MAX:
             raise Unavailable("Too much spend waits to be recorded.", code="recorder_behind")
 
+    def is_admitting(self) -> bool:
+        try:
+            self.check_admits()
+        except Unavailable:
+            return False
+        return True
+
+    def _is_member(self) -> bool:
+        lease = settings.GATEWAY_MEMBER_SECONDS * ADMITS_FOR
+        return time.monotonic() - self._renewed_at <= lease
+
     async def _keep_renewing(self) -> None:
         while True:
-            await asyncio.sleep(settings.GATEWAY_MEMBER_SECONDS / RENEWALS_PER_LEASE)
+            is_member = self._renewed_at > float("-inf")
+            lease = settings.GATEWAY_MEMBER_SECONDS / RENEWALS_PER_LEASE
+            await asyncio.sleep(lease if is_member else min(lease, JOIN_SECONDS))
             await self._renew()
 
     async def _renew(self) -> None:
+        """
+        Renew the membership, or join once the store is open.
+
+        While the store is closed a process that holds nothing is no member: recovery need not
+        wait for it. One that holds something stays, so that nothing is rebuilt without it.
+        """
         began = time.monotonic()
         try:
-            generation = await self.database.run(self._write_member)
+            generation, is_open = await self.database.run(_generation)
+            if not is_open and self._holds_nothing():
+                self._renewed_at = float("-inf")
+                await self.database.run(self._delete_member)
+                return
+            await self.database.run(self._write_member, generation)
         except DatabaseError as error:
             log.warning("membership_not_renewed", extra={"error": type(error).__name__})
             return
-        if self.store.generation not in {0, generation}:
-            # A new generation was opened while this process was no member: what it still holds
-            # may have been lost with the old one.
-            self.store.unconfirmed.mark_all_unknown()
-        self.store.generation = generation
+        if is_open:
+            self._adopt(generation)
         self._renewed_at = began
 
-    def _write_member(self) -> int:
-        generation = Partition.objects.values_list("generation", flat=True).get(number=PARTITION)
+    def _adopt(self, generation: int) -> None:
+        if self.store.generation not in {0, generation}:
+            # It was opened while this process was no member: what is still held here may have
+            # been lost with the old one.
+            self.store.unconfirmed.mark_all_unknown()
+        self.store.generation = generation
+
+    def _holds_nothing(self) -> bool:
+        return not self._tasks and not len(self.store.unconfirmed)
+
+    def _write_member(self, generation: int) -> None:
         Member.objects.update_or_create(
             id=self.id,
             defaults={
@@ -140,7 +173,9 @@ class GatewayProcess:
             },
         )
         Member.objects.filter(renewed_at__lt=Now() - timedelta(days=1)).delete()
-        return generation
+
+    def _delete_member(self) -> None:
+        Member.objects.filter(id=self.id).delete()
 
     async def _keep_resending(self) -> None:
         while True:
@@ -163,9 +198,18 @@ class GatewayProcess:
 
     async def _leave(self) -> None:
         try:
-            await self.database.run(Member.objects.filter(id=self.id).delete)
+            await self.database.run(self._delete_member)
         except DatabaseError as error:
             log.warning("membership_not_ended", extra={"error": type(error).__name__})
+
+
+def _generation() -> tuple[int, bool]:
+    """Return the partition's generation, and whether the live store is of it."""
+    partition = Partition.objects.get(number=PARTITION)
+    try:
+        return partition.generation, storekeeper.is_open(partition)
+    except RedisError:
+        return partition.generation, False
 
 
 _running: dict[asyncio.AbstractEventLoop, GatewayProcess] = {}
@@ -182,6 +226,11 @@ async def stop() -> None:
     process = _running.pop(asyncio.get_running_loop(), None)
     if process is not None:
         await process.stop()
+
+
+def admits() -> bool:
+    """Return whether the gateway of this process admits requests; callable from any thread."""
+    return all(gateway.is_admitting() for gateway in _running.values())
 
 
 def current() -> GatewayProcess:
