@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help up test check check-beside-servers fmt browser
+.PHONY: help up test check check-beside-servers bench fmt browser
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
 	@echo "make test    check, then run all tests, on servers of their own"
 	@echo "make check   formatting, lint, types, imports, migrations"
 	@echo "make fmt     format and mend what can be mended"
+	@echo "make bench   what a request costs the gateway, through either door"
 
 up: $(SYNCED)
 	@exec $(BIN)/costplatform up
@@ -28,6 +29,9 @@ check-beside-servers:
 	$(BIN)/mypy .
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+bench: $(SYNCED)
+	$(BIN)/python -m bench.doors
 
 fmt: $(SYNCED)
 	$(BIN)/ruff check --fix .

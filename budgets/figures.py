@@ -71,7 +71,7 @@ def figures_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, Figur
     if not ids:
         return {}
     currencies = dict(
-        Account.objects.filter(id__in=ids).values_list("id", "organization__currency")
+        Account.objects.order_by().filter(id__in=ids).values_list("id", "organization__currency")
     )
     budgets = totals.budgets_on(ids)
     spending = _spending(ids, at)

@@ -2,7 +2,7 @@
 
 import calendar
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 YEARS_MAX: Final = 100
@@ -19,7 +19,7 @@ class UnknownLifetime(ValueError):
 
 def end_of(lifetime: str, *, start: datetime) -> datetime:
     """
-    Return when a lifetime such as ``30s``, ``15m``, ``24h``, ``30d``, ``1w``, ``1mo`` or ``1y`` is over.
+    Return when a lifetime such as ``30s``, ``15m``, ``24h``, ``30d``, ``1w`` or ``1mo`` is over.
 
     A month ends on the same day of a later month, or on that month's last.
 
@@ -37,6 +37,15 @@ def end_of(lifetime: str, *, start: datetime) -> datetime:
     if seconds > _SECONDS_MAX:
         raise UnknownLifetime(f"must be {YEARS_MAX} years at most")
     return start + timedelta(seconds=seconds)
+
+
+def check(lifetime: str) -> None:
+    """
+    Return if a key can live that long.
+
+    :raises UnknownLifetime: if not
+    """
+    end_of(lifetime, start=datetime(2000, 1, 1, tzinfo=UTC))
 
 
 def _months_later(start: datetime, months: int) -> datetime:

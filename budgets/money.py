@@ -73,6 +73,11 @@ def to_decimal(units: int, *, currency: str) -> Decimal:
     return EXACT.scaleb(Decimal(units), -decimals_of(currency))
 
 
+def fits_in_decimals(amount: Decimal, decimals: int) -> bool:
+    """Return whether ``amount`` needs no more than so many digits behind the point."""
+    return bool(WIDE.quantize(amount, Decimal(1).scaleb(-decimals)) == amount)
+
+
 def plain(amount: Decimal) -> str:
     """Return ``amount`` in digits without an exponent or needless zeros: ``0.00000125``, ``12``."""
     text = format(amount, "f")

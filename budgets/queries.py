@@ -1,5 +1,6 @@
 """Reads: one row by the id that programs know, or a page of them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 from django.db.models import Count, Model, Q, QuerySet
 
 from budgets import keys
-from budgets.errors import NotFound
+from budgets.errors import InvalidInput, NotFound
 from budgets.models import (
     ApiKey,
     Budget,
@@ -19,6 +20,8 @@ from budgets.models import (
 )
 
 PAGE_SIZE_MAX: Final = 100
+NO_DIGEST: Final = "-"
+_TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
 Row = TypeVar("Row", bound=Model)
 
@@ -81,9 +84,7 @@ def find_member(*, team: Team, user: User, lock: bool = False) -> Membership:
     :raises NotFound: if the user is not in the team
     """
     members = Membership.objects.select_related("team__organization", "user", "account")
-    return _found(
-        _locked(members.filter(team=team, user=user), lock), "user_id", user.public_id
-    )
+    return _found(_locked(members.filter(team=team, user=user), lock), "user_id", user.public_id)
 
 
 def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False) -> Budget:
@@ -92,6 +93,13 @@ def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False)
     """
     budgets = Budget.objects.select_related("organization").filter(public_id=public_id)
     return _found(_locked(budgets, lock), field, public_id)
+
+
+def find_shared_budget(public_id: str) -> Budget:
+    """
+    :raises NotFound: if there is none that accounts can be linked to
+    """
+    return _found(shared_budgets().filter(public_id=public_id), "budget_id", public_id)
 
 
 def find_budgets(public_ids: Sequence[str], *, field: str) -> list[Budget]:
@@ -160,9 +168,13 @@ def find_keys(references: Sequence[str], *, field: str) -> list[ApiKey]:
 def find_keys_by_alias(aliases: Sequence[str], *, field: str) -> list[ApiKey]:
     """
     :raises NotFound: naming the first that there is not
+    :raises InvalidInput: if several organizations have a key of that alias
     """
-    rows = all_keys().filter(name__in=aliases)
-    return _in_order({row.name: row for row in rows}, aliases, field)
+    rows = list(all_keys().filter(name__in=aliases))
+    found = {row.name: row for row in rows}
+    if len(found) < len(rows):
+        raise InvalidInput(field, "names keys of several organizations; give their tokens instead")
+    return _in_order(found, aliases, field)
 
 
 def key_digests(reference: str) -> tuple[str, ...]:
@@ -185,24 +197,21 @@ def shared_budgets() -> QuerySet[Budget]:
     return Budget.objects.filter(private_to=None).select_related("organization")
 
 
-def teams_with_members() -> QuerySet[Team]:
-    """Return teams with what is told about them: two queries, however many."""
-    return Team.objects.select_related("organization").prefetch_related("memberships__user")
+def all_teams() -> QuerySet[Team]:
+    return Team.objects.select_related("organization")
 
 
 def users_with_key_counts() -> QuerySet[User]:
-    """Return users with what is told about them: three queries, however many."""
-    return (
-        User.objects.annotate(key_count=Count("keys", distinct=True))
-        .prefetch_related("organizations__organization", "teams__team")
-        .order_by("-date_joined", "-id")
+    """Return users, the newest first, with ``key_count``."""
+    return User.objects.annotate(key_count=Count("keys", distinct=True)).order_by(
+        "-date_joined", "-id"
     )
 
 
 def membership_for(user: User, organization: Organization | None) -> OrganizationMembership | None:
     """
     Return the membership by whose account a user is shown: that in ``organization``, or where none
-    is named the oldest. Reads nothing if the user came from :func:`users_with_key_counts`.
+    is named the oldest. Reads nothing if the user's memberships were prefetched.
     """
     joined = sorted(user.organizations.all(), key=lambda each: each.pk)
     if organization is not None:
@@ -235,4 +244,5 @@ def _digests(reference: str) -> tuple[str, str]:
     """Return what a key's digest, and its hash at LiteLLM, would be."""
     if reference.startswith("sk-"):
         return keys.digest(reference), keys.legacy_digest(reference)
-    return reference, reference
+    token = reference if _TOKEN.fullmatch(reference) else NO_DIGEST
+    return token, token

@@ -1,10 +1,12 @@
-"""One event, one line: an event name and its fields, safe against forged lines."""
+"""One event, one line: its name and its fields, without keys and safe against forged lines."""
 
 import json
 import logging
+import re
 from datetime import UTC, datetime
 
 VALUE_CHARACTERS_MAX = 2_000
+_SECRET = re.compile(r"sk-[\w-]{8,}")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
     "message", "asctime", "taskName", "color_message",
 }  # fmt: skip
@@ -23,7 +25,7 @@ class LineFormatter(logging.Formatter):
         line |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=_shortened, ensure_ascii=True)
+        return _SECRET.sub("sk-…", json.dumps(line, default=_shortened, ensure_ascii=True))
 
 
 def _shortened(value: object) -> str:

@@ -28,13 +28,14 @@ class Site:
 @dataclass(frozen=True, kw_only=True)
 class Programs:
     """
-    ``migrate`` and ``seed`` are run to their end; then each stage is started when the one
-    before it has been, and ended before the one before it is.
+    ``preparations`` are run to their end, and the last prints what was seeded; then each stage
+    is started when the one before it has been, and ended before the one before it is. The
+    stages in the background follow when the web is served.
     """
 
-    migrate: Process
-    seed: Process
+    preparations: tuple[Process, ...]
     stages: tuple[tuple[Process, ...], ...]
+    background: tuple[tuple[Process, ...], ...] = ()
 
 
 Plan = Callable[[Site], Programs]
@@ -52,17 +53,16 @@ def all_programs(site: Site) -> Programs:
     work = (*celery, "worker", "--pool", "solo", "--concurrency", "1", "--loglevel", "warning")
     schedule = str(site.data / "run" / "beat-schedule")
     beat = (*celery, "beat", "--loglevel", "warning", "--schedule", schedule, "--pidfile=")
-    sandbox = (python("sandbox", "costplatform", "sandbox"),) if ports.sandbox_wanted() else ()
+    port = str(ports.sandbox_port())
+    sandbox = (python("sandbox", "gateway.sandbox", "--port", port),)
     return Programs(
-        migrate=python("migrate", "django", "migrate", "--no-input", "--verbosity", "0"),
-        seed=python("seed", "costplatform", "seed"),
+        preparations=(python("seed", "costplatform", "seed", "--migrate"),),
         stages=(
-            sandbox,
+            sandbox if ports.sandbox_wanted() else (),
             (python("recorder", "costplatform", "recorder"),),
             tuple(_web(site, number, variables) for number in range(1, ports.web_processes() + 1)),
-            (python("worker", *work),),
-            (python("beat", *beat),),
         ),
+        background=((python("worker", *work),), (python("beat", *beat),)),
     )
 
 

@@ -46,7 +46,8 @@ APPEND_SLASH = False
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    # Its pages are found when the URLs are read: only the web needs them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -216,7 +217,9 @@ UNFOLD = {
     "SITE_HEADER": "costplatform",
     "SITE_SYMBOL": "account_balance_wallet",
     "SITE_URL": None,
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "costplatform.navigation.icon"}],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "costplatform.navigation.icon"},
+    ],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": ["costplatform.navigation.stylesheet"],

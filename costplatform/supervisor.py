@@ -95,8 +95,10 @@ class Supervisor:
         if embedded:
             servers.announce(self._site.addresses)
         say("Migrating the database …")
-        await self._run_to_end(wanted.migrate)
-        seeded = _last_line(await self._run_to_end(wanted.seed))
+        printed = ""
+        for process in wanted.preparations:
+            printed = await self._run_to_end(process)
+        seeded = _last_line(printed)
         say("Starting the processes …")
         for stage in wanted.stages:
             self._keep(*stage)
@@ -108,6 +110,9 @@ class Supervisor:
             for line in welcome.hints(self._site, seeded):
                 say(line)
         say(f"READY {welcome.web_url(self._site.web)}")
+        # Nobody waits for these at the start, and two processors are soon busy.
+        for stage in wanted.background:
+            self._keep(*stage)
 
     async def _start_server(self, server: Server) -> None:
         began = time.monotonic()

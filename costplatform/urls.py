@@ -1,3 +1,30 @@
-from django.urls import URLPattern, URLResolver
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from costplatform import health
+from gateway.api import ModelDelete, ModelInfo, ModelNew
+from spend.api import SpendLogs
+
+admin.autodiscover()
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    path("healthz/live", health.live, name="live"),
+    path("healthz/ready", health.ready, name="ready"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("budgets.api.urls")),
+    path("spend/logs", SpendLogs.as_view(), name="spend-logs"),
+    path("model/new", ModelNew.as_view(), name="model-new"),
+    path("model/info", ModelInfo.as_view(), name="model-info"),
+    path("v1/model/info", ModelInfo.as_view(), name="model-info-v1"),
+    path("model/delete", ModelDelete.as_view(), name="model-delete"),
+    path("", include("gateway.urls")),
+]
+
+handler400 = "costplatform.errors.bad_request"
+handler404 = "costplatform.errors.not_found"
+handler500 = "costplatform.errors.server_error"

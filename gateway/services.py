@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+from budgets import money
 from budgets.changes import change, unique
 from budgets.errors import InvalidInput
 from gateway import vault
@@ -80,8 +81,7 @@ def _rate(name: str, value: object) -> str:
         rate = Decimal("NaN")
     if not rate.is_finite() or not 0 <= rate <= RATE_MAX or not str(value).isascii():
         raise InvalidInput(name, f"must be a number from 0 to {RATE_MAX}")
-    exponent = rate.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > RATE_DECIMALS_MAX:
+    if not money.fits_in_decimals(rate, RATE_DECIMALS_MAX):
         raise InvalidInput(name, f"must not have more than {RATE_DECIMALS_MAX} decimals")
     return format(rate, "f")
 

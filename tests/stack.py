@@ -31,8 +31,9 @@ class Stack:
     ``lane`` and ``views`` are the base URLs of the two doors; ``log`` is the sandbox's own count.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, web_processes: int = 2) -> None:
         self.folder = folder
+        self._web_processes = web_processes
         self.log = folder / "sandbox.log"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: list[socket.socket] = []
@@ -56,8 +57,8 @@ class Stack:
         ):
             self._move(deployment, base)
         self.start("recorder", "-m", "costplatform", "recorder")
-        self.lane = self.start_web("lane", processes=2)
-        self.views = self.start_web("views", processes=2, GATEWAY_LANE="off")
+        self.lane = self.start_web("lane", processes=self._web_processes)
+        self.views = self.start_web("views", processes=self._web_processes, GATEWAY_LANE="off")
         return self
 
     def __exit__(

@@ -94,19 +94,31 @@ CREATE TRIGGER change_is_append_only BEFORE UPDATE OR DELETE ON budgets_change
 """
 
 FUNCTIONS = (
-    "costplatform_raise_version(bigint)", "costplatform_organization_changed()",
-    "costplatform_account_budget_changed()", "costplatform_membership_changed()",
-    "costplatform_user_changed()", "costplatform_common_changed()",
-    "costplatform_keep_history()", "costplatform_append_only()",
+    "costplatform_raise_version(bigint)",
+    "costplatform_organization_changed()",
+    "costplatform_account_budget_changed()",
+    "costplatform_membership_changed()",
+    "costplatform_user_changed()",
+    "costplatform_common_changed()",
+    "costplatform_keep_history()",
+    "costplatform_append_only()",
 )
 OF_ORGANIZATION = {
-    "budgets_organization": "id", "budgets_team": "organization_id",
-    "budgets_apikey": "organization_id", "budgets_budget": "organization_id",
+    "budgets_organization": "id",
+    "budgets_team": "organization_id",
+    "budgets_apikey": "organization_id",
+    "budgets_budget": "organization_id",
     "budgets_organizationmembership": "organization_id",
 }
 KEPT = (
-    "budgets_organization", "budgets_team", "budgets_user", "budgets_apikey", "budgets_budget",
-    "budgets_accountbudget", "budgets_membership", "budgets_organizationmembership",
+    "budgets_organization",
+    "budgets_team",
+    "budgets_user",
+    "budgets_apikey",
+    "budgets_budget",
+    "budgets_accountbudget",
+    "budgets_membership",
+    "budgets_organizationmembership",
 )
 
 

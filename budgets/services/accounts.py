@@ -158,8 +158,7 @@ def _check_limit(name: str, value: Decimal | None) -> None:
         return
     if not value.is_finite() or not 0 <= value <= money.LIMIT_MAX:
         raise InvalidInput(name, f"must be from 0 to {money.LIMIT_MAX}")
-    exponent = value.normalize().as_tuple().exponent
-    if isinstance(exponent, int) and -exponent > money.LIMIT_DECIMALS:
+    if not money.fits_in_decimals(value, money.LIMIT_DECIMALS):
         raise InvalidInput(name, f"must not have more than {money.LIMIT_DECIMALS} decimals")
 
 

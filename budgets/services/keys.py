@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+from django.db import transaction
+
 from budgets import keys
 from budgets.changes import change, unique
-from budgets.errors import InvalidInput
+from budgets.errors import Conflict, InvalidInput
 from budgets.models import (
     AccountKind,
     ApiKey,
@@ -61,7 +64,7 @@ def issue_key(
     :raises InvalidInput: naming the field that does not fit
     """
     _check_owner(owner)
-    secret = keys.new_secret() if secret is None else _custom(secret)
+    secret = keys.new_secret() if secret is None else _custom(secret, field="key")
     with change(scope=owner.organization.pk), unique("key"):
         _make_memberships(owner, now)
         account = new_account(
@@ -123,7 +126,7 @@ def rotate_key(*, key: ApiKey, secret: str | None = None) -> Issued:
     :raises Conflict: if the given secret is taken
     :raises InvalidInput: if the given secret is none
     """
-    secret = keys.new_secret() if secret is None else _custom(secret)
+    secret = keys.new_secret() if secret is None else _custom(secret, field="new_key")
     with change(scope=key.organization_id), unique("new_key"):
         key.digest = keys.digest(secret)
         key.legacy_digest = None
@@ -133,10 +136,11 @@ def rotate_key(*, key: ApiKey, secret: str | None = None) -> Issued:
 
 
 def delete_keys(*, chosen: Iterable[ApiKey]) -> None:
-    """Delete keys; what they spent stays on their accounts."""
-    for key in chosen:
-        with change(scope=key.organization_id):
-            key.delete()
+    """Delete keys, all or none; what they spent stays on their accounts."""
+    with transaction.atomic():
+        for key in chosen:
+            with change(scope=key.organization_id):
+                key.delete()
 
 
 def _check_owner(owner: Owner) -> None:
@@ -148,6 +152,8 @@ def _make_memberships(owner: Owner, now: datetime) -> None:
     """A key of a user has the user's account on its path, and in a team the member's."""
     if owner.user is None:
         return
+    # Two first keys at once must not both make them.
+    User.objects.select_for_update().get(pk=owner.user.pk)
     join_organization(organization=owner.organization, user=owner.user)
     if owner.team is None:
         return
@@ -155,10 +161,13 @@ def _make_memberships(owner: Owner, now: datetime) -> None:
         add_member(team=owner.team, user=owner.user, role=TeamRole.USER, terms=Terms(), now=now)
 
 
-def _custom(secret: str) -> str:
+def _custom(secret: str, *, field: str) -> str:
+    # The master key acts for everybody: it must never be a key that calls models.
+    if secret == settings.MASTER_KEY:
+        raise Conflict(field, "is taken")
     if not keys.is_well_formed(secret):
         raise InvalidInput(
-            "key",
+            field,
             f"must start with sk- and have {keys.CUSTOM_LENGTH_MIN} to {keys.LENGTH_MAX} letters",
         )
     return secret

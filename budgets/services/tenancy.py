@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.contrib.auth.hashers import make_password
+from django.db import transaction
 
 from budgets.changes import change, unique
 from budgets.errors import InvalidInput
@@ -87,9 +88,16 @@ def create_team(
     return team
 
 
-def update_team(*, team: Team, values: Values, terms: Terms | None, now: datetime) -> Team:
+def update_team(
+    *,
+    team: Team,
+    values: Values,
+    terms: Terms | None,
+    budgets: Sequence[Budget] | None = None,
+    now: datetime,
+) -> Team:
     """
-    Change fields of a team, and its own limits unless ``terms`` is None.
+    Change fields of a team; its own limits and its linked budgets stay where they are None.
 
     :raises InvalidInput: naming the field that does not fit
     """
@@ -98,14 +106,17 @@ def update_team(*, team: Team, values: Values, terms: Terms | None, now: datetim
         rename_account(account=team.account, label=team.name)
         if terms is not None:
             set_private_budget(account=team.account, terms=terms, now=now)
+        if budgets is not None:
+            link_budgets(account=team.account, budgets=budgets, now=now)
     return team
 
 
 def delete_teams(*, teams: Iterable[Team]) -> None:
-    """Delete teams with their keys and memberships; what they spent stays on their accounts."""
-    for team in teams:
-        with change(scope=team.organization_id):
-            team.delete()
+    """Delete teams with their keys and memberships, all or none; what they spent stays."""
+    with transaction.atomic():
+        for team in teams:
+            with change(scope=team.organization_id):
+                team.delete()
 
 
 def create_user(
@@ -140,19 +151,24 @@ def update_user(
     values: Values,
     organization: Organization,
     terms: Terms | None,
+    budgets: Sequence[Budget] | None = None,
     now: datetime,
 ) -> User:
     """
-    Change fields of a user, and the limits of its account in ``organization`` unless None.
+    Change fields of a user, and of its account in ``organization`` its own limits and its linked
+    budgets, where they are not None.
 
     :raises Conflict: if the e-mail address is taken
     :raises InvalidInput: naming the field that does not fit
     """
     with change(scope=organization.pk), unique("user_id"):
         _write(user, values)
-        if terms is not None:
-            joined = join_organization(organization=organization, user=user)
-            set_private_budget(account=joined.account, terms=terms, now=now)
+        if terms is not None or budgets is not None:
+            account = join_organization(organization=organization, user=user).account
+            if terms is not None:
+                set_private_budget(account=account, terms=terms, now=now)
+            if budgets is not None:
+                link_budgets(account=account, budgets=budgets, now=now)
     return user
 
 

@@ -70,8 +70,7 @@ def small_programs(site: Site) -> Programs:
         return python(name, WORKER, name, str(site.data / "notes"))
 
     return Programs(
-        migrate=python("migrate", migrate),
-        seed=python("seed", seed),
+        preparations=(python("migrate", migrate), python("seed", seed)),
         stages=(
             (worker("recorder"),),
             tuple(python(name, WEB, str(listener)) for name in ("web-1", "web-2")),

@@ -48,7 +48,7 @@ class Silence:
 
 @dataclass
 class OpensCounters(Silence):
-    """After each batch, compares all counters and loads those of every budget, as requests would."""
+    """After each batch, compares all counters and loads every budget's, as requests would."""
 
     opened: set[object] = field(default_factory=set)
     differences: list[Difference] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The one command, with all its real processes: from an empty data directory to a refused request."""
+"""The one command, with all its real processes: from an empty directory to a refused request."""
 
 import os
 import re
@@ -96,10 +96,8 @@ def test_a_strangers_path_from_an_empty_directory_to_a_refused_request_and_back(
     answers = [chat(up.url, key, model=PER_REQUEST) for _ in range(6)]
     assert [answer.status for answer in answers] == [200] * 5 + [429]
     assert get(up.url, master, "/key/list").json["total_count"] == 1
-    wait_until(
-        lambda: get(up.url, key, f"/v1/requests/{answers[4].headers['x-request-id']}").status == 200,
-        seconds=10,
-    )
+    last = f"/v1/requests/{answers[4].headers['x-request-id']}"
+    wait_until(lambda: get(up.url, key, last).status == 200, seconds=10)
     verified = up.run("verify-ledger")
     assert (verified.returncode, "5 ledger rows" in verified.stdout) == (0, True), verified
 

@@ -12,7 +12,7 @@ import openai
 from spend.models import SpendEvent
 from tests.stack import wait_until
 
-HELLO = [{"role": "user", "content": "hello"}]
+HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 CHAT, PER_REQUEST = "sandbox-chat", "sandbox-request"
 
 

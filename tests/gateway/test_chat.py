@@ -1,3 +1,5 @@
+from typing import Any
+
 import orjson
 import pytest
 
@@ -9,7 +11,7 @@ pytestmark = pytest.mark.no_servers
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def parse(headers: dict[str, str] | None = None, **fields: object) -> chat.ChatRequest:
+def parse(headers: dict[str, str] | None = None, **fields: Any) -> chat.ChatRequest:
     return chat.parse(orjson.dumps(HELLO | fields), headers=headers or {})
 
 
@@ -33,8 +35,10 @@ def test_a_body_that_is_no_chat_request_is_refused(body: bytes) -> None:
     ],
 )  # fmt: skip
 def test_a_field_that_does_not_fit_is_named(field: str, value: object) -> None:
+    fields: dict[str, Any] = {field: value}
+
     with pytest.raises(GatewayError) as refusal:
-        parse(**{field: value})
+        parse(**fields)
 
     assert refusal.value.param == field
     assert refusal.value.http_status == 400

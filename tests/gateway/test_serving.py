@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from urllib.parse import urlsplit
 
 import openai
@@ -61,13 +62,13 @@ def test_a_reply_is_the_upstreams_own_and_its_cost_is_exact(door: str, cast: Cas
 def test_the_openai_sdk_runs_unchanged(door: str, cast: Cast) -> None:
     sdk = client(door, cast.key("1").secret)
 
-    whole = sdk.chat.completions.create(model=CHAT, messages=HELLO)  # type: ignore[arg-type]  # plain dicts are what users send
+    whole = sdk.chat.completions.create(model=CHAT, messages=HELLO)
     chunks = list(
         sdk.chat.completions.create(
             model=CHAT,
             messages=HELLO,
             stream=True,
-            stream_options={"include_usage": True},  # type: ignore[arg-type]  # as above
+            stream_options={"include_usage": True},
         )
     )
     models = {model.id for model in sdk.models.list()}
@@ -84,10 +85,10 @@ def test_a_refused_request_is_one_call_and_never_reaches_the_upstream(
     key = cast.key("0.015")
     sdk = client(door, key.secret)
     before = len(stack.served())
-    sdk.chat.completions.create(model=PER_REQUEST, messages=HELLO)  # type: ignore[arg-type]  # as above
+    sdk.chat.completions.create(model=PER_REQUEST, messages=HELLO)
 
     with pytest.raises(openai.RateLimitError) as refusal:
-        sdk.chat.completions.create(model=PER_REQUEST, messages=HELLO)  # type: ignore[arg-type]  # as above
+        sdk.chat.completions.create(model=PER_REQUEST, messages=HELLO)
 
     assert refusal.value.response.headers["x-should-retry"] == "false"
     # The SDK says on each request which try it is: this was the first and only one.
@@ -112,9 +113,10 @@ def test_errors_are_of_the_sdks_own_classes(
     door: str, cast: Cast, change: dict[str, object], kind: type[openai.APIStatusError], status: int
 ) -> None:
     sdk = client(door, cast.key("1").secret)
+    asked: dict[str, Any] = {"model": CHAT, "messages": HELLO} | change
 
     with pytest.raises(kind) as error:
-        sdk.chat.completions.create(**({"model": CHAT, "messages": HELLO} | change))  # type: ignore[call-overload]  # wrong on purpose
+        sdk.chat.completions.create(**asked)
 
     assert error.value.status_code == status
 
@@ -192,7 +194,7 @@ def test_an_upstreams_error_is_passed_on_and_costs_nothing(door: str, cast: Cast
     assert answer.headers["retry-after"] == "7"
     assert "error" in answer.json
     row = recorded(answer.headers["x-request-id"])
-    assert (row.cost, row.status, row.flags) == (0, 503, ["upstream_error"])
+    assert (row.cost, row.status, row.flags) == (Decimal(0), 503, ["upstream_error"])
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ EVENTS = [
 @given(st.lists(st.integers(1, 40), max_size=60))
 def test_events_come_whole_wherever_the_network_cut_them(cuts: list[int]) -> None:
     stream = b"".join(EVENTS)
-    splitter, got, at = EventSplitter(), [], 0
+    splitter, at = EventSplitter(), 0
+    got: list[bytes] = []
 
     for size in cuts:
         got += splitter.feed(stream[at : at + size])

@@ -99,12 +99,11 @@ def test_a_killed_web_process_loses_no_request_that_the_upstream_served(
 
 
 def _busiest(stack: Stack, *, among: str) -> str:
-    """Return the process with the most requests in flight: the kernel deals connections unevenly."""
+    """Return the process with the most requests in flight: they are dealt unevenly."""
     keys = [f"{TAG}r:{id}" for id in storekeeper.open_reservations()]
     members = Counter(storekeeper.store().hget(key, "member") or b"" for key in keys)
-    pids = {
-        member.id.hex.encode(): member.name.rpartition(":")[2] for member in Member.objects.all()
-    }
+    members_now = Member.objects.all()
+    pids = {each.id.hex.encode(): each.name.rpartition(":")[2] for each in members_now}
     in_flight = {
         name: sum(n for member, n in members.items() if pids.get(member) == str(process.pid))
         for name, process in stack.processes.items()

@@ -1,0 +1,204 @@
+"""Budgets: terms that accounts share, and the own limits of single accounts."""
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
+from django.contrib.admin import display as column
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from budgets import display
+from budgets.admin import bars, figures
+from budgets.admin.base import ServiceAdmin
+from budgets.admin.forms import (
+    LIMIT_FIELDS,
+    OwnLimitAdmin,
+    TermsForm,
+    is_autocomplete,
+    only_organization,
+    organization_from,
+)
+from budgets.admin.lists import link, two_lines
+from budgets.admin.theme import Select, TextInput
+from budgets.models import Account, Budget, Enforcement
+from budgets.services import accounts
+from budgets.services import budgets as services
+
+ACCOUNTS_SHOWN_MAX: Final = 50
+
+
+class BudgetForm(TermsForm):
+    public_id = forms.CharField(
+        label="Id",
+        max_length=255,
+        required=False,
+        help_text="Under which programs know it. Empty: a random one.",
+        widget=TextInput,
+    )
+    enforcement = forms.ChoiceField(
+        choices=Enforcement.choices, initial=Enforcement.STRICT, widget=Select
+    )
+
+    class Meta:
+        model = Budget
+        fields = ("organization", "name", "public_id", "enforcement")
+
+    def budget_shown(self) -> Budget | None:
+        return self.instance if self.instance.pk else None
+
+    def terms(self, *, zone: str) -> accounts.Terms:
+        terms = super().terms(zone=zone)
+        return accounts.Terms(
+            max_budget=terms.max_budget,
+            soft_budget=terms.soft_budget,
+            duration=terms.duration,
+            time_zone=terms.time_zone,
+            enforcement=self.cleaned_data["enforcement"],
+        )
+
+
+class KindFilter(SimpleListFilter):
+    """Shared budgets first of all: there is an own limit for nearly every key."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("own", "Own limits"), ("any", "All")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> QuerySet[Budget]:
+        if is_autocomplete(request) or self.value() == "any":
+            return queryset
+        return queryset.filter(private_to__isnull=self.value() != "own")
+
+    def choices(self, changelist: Any) -> Any:
+        all_of_them, *others = super().choices(changelist)
+        yield {**all_of_them, "display": "Shared"}
+        yield from others
+
+
+@admin.register(Budget)
+class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
+    purpose = "A shared budget is a limit with a period, put on as many accounts as you like."
+    form = BudgetForm
+    list_display = ("called", "organization", "limit", "alert", "zone", "enforcement", "users")
+    list_filter = (
+        KindFilter,
+        "duration",
+        "enforcement",
+        ("organization", admin.RelatedOnlyFieldListFilter),
+    )
+    list_select_related = ("organization", "private_to")
+    search_fields = ("name", "public_id", "private_to__label")
+    search_help_text = "Name, id or account"
+    autocomplete_fields = ("organization",)
+    ordering = ("name", "id")
+    change_form_outer_after_template = "budgets/budget_accounts.html"
+    error_fields = {
+        "budget_id": "public_id",
+    }
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(accounts_count=Count("accounts"))
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        found, has_duplicates = super().get_search_results(request, queryset, search_term)
+        if is_autocomplete(request):
+            found = found.filter(private_to=None)
+            if (organization := organization_from(request)) is not None:
+                found = found.filter(organization=organization)
+        return found, has_duplicates
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        about = ("account_link",) if obj and obj.private_to_id else ("name", "public_id")
+        return (
+            (None, {"fields": ("organization", *about)}),
+            ("Terms", {"fields": (*LIMIT_FIELDS, "enforcement")}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("organization", "public_id", "account_link") if obj else ()
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"organization": only_organization()} | (
+            super().get_changeform_initial_data(request)
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        is_shared = not isinstance(obj, Budget) or obj.private_to_id is None
+        return is_shared and super().has_delete_permission(request, obj)
+
+    def create(self, request: HttpRequest, form: Any) -> Budget:
+        organization = form.cleaned_data["organization"]
+        return services.create_budget(
+            organization=organization,
+            terms=form.terms(zone=organization.time_zone),
+            public_id=form.cleaned_data["public_id"] or None,
+            name=form.cleaned_data["name"],
+        )
+
+    def update(self, request: HttpRequest, form: Any) -> None:
+        budget = form.instance
+        services.update_budget(
+            budget=budget,
+            terms=form.terms(zone=budget.organization.time_zone),
+            name=form.cleaned_data.get("name"),
+            now=timezone.now(),
+        )
+
+    def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        services.delete_budget(budget=obj)
+
+    def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return _shown(obj) if obj else {}
+
+    @column(description="Budget", ordering="name")
+    def called(self, obj: Budget) -> str:
+        if obj.private_to is not None:
+            return two_lines(
+                obj.private_to.label, f"{obj.private_to.get_kind_display()}: own limit"
+            )
+        return two_lines(obj.name or obj.public_id, obj.public_id if obj.name else "")
+
+    @column(description="Limit", ordering="max_budget")
+    def limit(self, obj: Budget) -> str:
+        return display.limit_terms(obj.max_budget, obj.organization.currency, obj.duration)
+
+    @column(description="Alert from", ordering="soft_budget")
+    def alert(self, obj: Budget) -> str:
+        if obj.soft_budget is None:
+            return bars.NOTHING
+        return bars.amount(obj.soft_budget, obj.organization.currency)
+
+    @column(description="Days begin in", ordering="time_zone")
+    def zone(self, obj: Budget) -> str:
+        return obj.time_zone if obj.duration else bars.NOTHING
+
+    @column(description="Accounts")
+    def users(self, obj: Any) -> str:
+        return display.count(obj.accounts_count)
+
+    @column(description="Own limit of")
+    def account_link(self, obj: Budget) -> str:
+        return link(obj.private_to)
+
+
+def _shown(budget: Budget) -> dict[str, Any]:
+    """Return the accounts that have the budget, each with its bar, and how many more there are."""
+    chosen = list(
+        Account.objects.filter(budgets=budget).select_related("organization")[:ACCOUNTS_SHOWN_MAX]
+    )
+    found = figures.of_accounts(chosen, now=timezone.now())
+    return {
+        "accounts": [
+            (link(account), bars.bar(each))
+            for account in chosen
+            for each in found[account.id].budgets
+            if each.budget.pk == budget.pk
+        ],
+        "accounts_shown_max": ACCOUNTS_SHOWN_MAX,
+        "is_as_of_ledger": not all(each.is_live for each in found.values()),
+    }

@@ -1,0 +1,201 @@
+"""What accounts have used of their budgets: from the live store, or else as of the ledger."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+from redis.exceptions import RedisError
+
+from budgets import display, money, periods, storekeeper, totals
+from budgets.models import Account, Budget, Partition, PeriodTotal
+from budgets.money import Units
+from budgets.periods import FOREVER, Period
+from budgets.storekeeper import PARTITION, Counter
+
+log = logging.getLogger(__name__)
+
+WATCHED_MAX: Final = 1_000
+WARN_FROM: Final = 80
+FULL: Final = 100
+PLATFORM_CURRENCY: Final = "USD"
+
+Spent = Mapping[tuple[UUID, Period], tuple[int, int]]
+"""(spent, reserved) in units, of an account in a period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What an account has used of one budget in its running period."""
+
+    budget: Budget
+    currency: str
+    period: Period
+    spent: Decimal
+    reserved: Decimal
+
+    @property
+    def limit(self) -> Decimal | None:
+        return self.budget.max_budget
+
+    @property
+    def share(self) -> Decimal:
+        """Per cent of the limit that is spent, rounded down; 0 without a limit."""
+        return Decimal(0) if self.limit is None else display.share(self.spent, self.limit)
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When the period ends, in the budget's own time zone."""
+        end = display.next_reset(self.period)
+        return None if end is None else end.astimezone(periods.zone_of(self.budget.time_zone))
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFigures:
+    """An account's budgets, the fullest first, and what it has spent in its whole life."""
+
+    currency: str
+    budgets: tuple[Figure, ...]
+    lifetime: Decimal
+    is_live: bool
+
+
+def of_accounts(accounts: Sequence[Account], *, now: datetime) -> dict[UUID, AccountFigures]:
+    """Return the figures of each account: three queries and two round trips, however many."""
+    ids = [account.id for account in accounts]
+    budgets = totals.budgets_on(ids)
+    live = _live_counters(ids)
+    spent = _ledger_totals(ids, budgets, now) | _of_counters(live or {})
+    return {
+        account.id: _figures(account, budgets.get(account.id, ()), spent, now, live is not None)
+        for account in accounts
+    }
+
+
+def of_account(account: Account, *, now: datetime) -> AccountFigures:
+    return of_accounts([account], now=now)[account.id]
+
+
+def fullest(*, share_min: int, now: datetime) -> list[UUID]:
+    """
+    Return the accounts that have spent so many per cent of a limit, the fullest first, at most
+    ``WATCHED_MAX``; as of the ledger.
+    """
+    running = _running_periods(now)
+    columns = [list(column) for column in zip(*running, strict=True)] or [[], [], [], []]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _FULLEST,
+            [*columns, list(money.DECIMALS), list(money.DECIMALS.values()), share_min, WATCHED_MAX],
+        )
+        return [account for (account,) in cursor.fetchall()]
+
+
+def currency_of(account: Account) -> str:
+    return account.organization.currency if account.organization else PLATFORM_CURRENCY
+
+
+def store_is_open() -> bool:
+    """Return whether the live store answers and is the one that Postgres knows."""
+    partition = Partition.objects.filter(number=PARTITION).first()
+    try:
+        return partition is not None and storekeeper.is_open(partition)
+    except RedisError:
+        log.warning("store_away")
+        return False
+
+
+def _live_counters(ids: Sequence[UUID]) -> dict[UUID, list[Counter]] | None:
+    if not store_is_open():
+        return None
+    try:
+        return storekeeper.counters_of(ids)
+    except RedisError:
+        log.warning("store_away")
+        return None
+
+
+def _of_counters(
+    live: Mapping[UUID, Iterable[Counter]],
+) -> dict[tuple[UUID, Period], tuple[int, int]]:
+    return {
+        (account, counter.period): (counter.spent, counter.reserved)
+        for account, counters in live.items()
+        for counter in counters
+    }
+
+
+def _ledger_totals(
+    ids: Sequence[UUID], budgets: Mapping[UUID, Iterable[Budget]], now: datetime
+) -> dict[tuple[UUID, Period], tuple[int, int]]:
+    in_force = {budget.pk: budget for of_one in budgets.values() for budget in of_one}
+    starts = {period.start for period in totals.periods_of(in_force.values(), at=now)}
+    rows = PeriodTotal.objects.filter(account__in=ids, period_start__in=starts)
+    return {
+        (row.account_id, Period(row.period_start, row.period_end)): (row.amount_units, 0)
+        for row in rows
+    }
+
+
+def _figures(
+    account: Account, budgets: Iterable[Budget], spent: Spent, now: datetime, is_live: bool
+) -> AccountFigures:
+    currency = currency_of(account)
+    figures = [_figure(account, budget, spent, now) for budget in budgets]
+    lifetime, _ = spent.get((account.id, FOREVER), (0, 0))
+    return AccountFigures(
+        currency=currency,
+        budgets=tuple(sorted(figures, key=lambda figure: -figure.share)),
+        lifetime=money.to_decimal(lifetime, currency=currency),
+        is_live=is_live,
+    )
+
+
+def _figure(account: Account, budget: Budget, spent: Spent, now: datetime) -> Figure:
+    period, currency = budget.period_at(now), currency_of(account)
+    units, reserved = spent.get((account.id, period), (Units(0), Units(0)))
+    return Figure(
+        budget=budget,
+        currency=currency,
+        period=period,
+        spent=money.to_decimal(units, currency=currency),
+        reserved=money.to_decimal(reserved, currency=currency),
+    )
+
+
+def _running_periods(now: datetime) -> list[tuple[str, str, datetime, datetime]]:
+    """Return (duration, time zone, start, end) of every kind of period that a budget has."""
+    kinds = Budget.objects.exclude(max_budget=None).order_by().values_list("duration", "time_zone")
+    return [
+        (duration, zone, period.start, period.end)
+        for duration, zone in kinds.distinct()
+        for period in [
+            periods.period_at(duration=duration, zone=periods.zone_of(zone), at=now),
+        ]
+    ]
+
+
+_FULLEST: Final = """
+    SELECT held.account_id
+    FROM budgets_accountbudget held
+    JOIN budgets_budget budget ON budget.id = held.budget_id
+    JOIN budgets_organization organization ON organization.id = budget.organization_id
+    JOIN unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+         AS running(duration, time_zone, first, last)
+         ON running.duration = budget.duration AND running.time_zone = budget.time_zone
+    JOIN budgets_periodtotal total ON total.account_id = held.account_id
+         AND total.period_start = running.first AND total.period_end = running.last
+    LEFT JOIN unnest(%s::text[], %s::int[]) AS small(currency, decimals)
+         ON small.currency = organization.currency
+    CROSS JOIN LATERAL (
+        SELECT budget.max_budget * 10 ^ coalesce(small.decimals, 9)::numeric AS units
+    ) "limit"
+    WHERE "limit".units IS NOT NULL AND total.amount_units * 100 >= "limit".units * %s
+    GROUP BY held.account_id
+    ORDER BY max(total.amount_units / nullif("limit".units, 0)) DESC NULLS FIRST
+    LIMIT %s
+"""

@@ -1,0 +1,326 @@
+"""What each endpoint may be sent. Names are LiteLLM's; docs/reference/api.md lists ours."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from budgets.api import unsupported
+from budgets.api.endpoints import Strict, StrictQuery
+from budgets.api.fields import (
+    OPTIONAL,
+    Amount,
+    BudgetDuration,
+    Currency,
+    Email,
+    EnforcementMode,
+    Flag,
+    Lifetime,
+    Metadata,
+    ModelNames,
+    OneOf,
+    PublicId,
+    QueryFlag,
+    QueryList,
+    QueryWhole,
+    Text,
+    TextList,
+    TimeZone,
+)
+from budgets.keys import LENGTH_MAX as SECRET_LENGTH_MAX
+from budgets.models import TeamRole, UserRole
+from budgets.queries import PAGE_SIZE_MAX
+
+PAGES_MAX: Final = 1_000_000
+SOME: Final[Mapping[str, Any]] = {"max_length": PAGE_SIZE_MAX}
+
+
+class Limits(Strict):
+    """A budget's terms, as they stand among the fields of what they limit."""
+
+    max_budget = Amount(**OPTIONAL)
+    soft_budget = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
+
+
+class LinkedLimits(Limits):
+    budget_id = PublicId(**OPTIONAL)
+
+
+class Paged(StrictQuery):
+    page = QueryWhole(min_value=1, max_value=PAGES_MAX, default=1)
+    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=10)
+
+
+# --- Keys ------------------------------------------------------------------------------
+class GenerateKey(LinkedLimits):
+    unsupported = unsupported.GENERATE_KEY
+
+    key = Text(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
+    key_alias = Text(allow_blank=True, **OPTIONAL)
+    duration = Lifetime(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+    user_id = PublicId(**OPTIONAL)
+    team_id = PublicId(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class UpdateKey(GenerateKey):
+    unsupported = unsupported.UPDATE_KEY
+
+    key = Text(max_length=SECRET_LENGTH_MAX)
+    duration = Lifetime(endless=True, **OPTIONAL)
+
+
+class RegenerateKeyNamed(UpdateKey):
+    """For ``/key/{key}/regenerate``, where the path names the key."""
+
+    unsupported = unsupported.REGENERATE_KEY
+
+    key = Text(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
+    new_key = Text(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
+
+
+class RegenerateKey(RegenerateKeyNamed):
+    key = Text(max_length=SECRET_LENGTH_MAX)
+
+
+class OneKey(Strict):
+    key = Text(max_length=SECRET_LENGTH_MAX)
+
+
+class KeyQuery(StrictQuery):
+    key = Text(max_length=SECRET_LENGTH_MAX)
+
+
+class DeleteKeys(Strict):
+    keys = TextList(child=Text(max_length=SECRET_LENGTH_MAX), **OPTIONAL)
+    key_aliases = TextList(**OPTIONAL)
+
+
+class ListKeys(Paged):
+    unsupported = unsupported.LIST_KEYS
+
+    user_id = PublicId(**OPTIONAL)
+    team_id = PublicId(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+    key_hash = Text(**OPTIONAL)
+    key_alias = Text(**OPTIONAL)
+    return_full_object = QueryFlag(default=False)
+
+
+# --- Teams -----------------------------------------------------------------------------
+class Member(Strict):
+    """Somebody to be in a team, known by id, by e-mail address, or by both."""
+
+    user_id = PublicId(**OPTIONAL)
+    user_email = Email(**OPTIONAL)
+    role = OneOf(tuple(TeamRole.values), default=TeamRole.USER.value)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs.get("user_id") and not attrs.get("user_email"):
+            problem = "is needed, or user_email"
+            raise serializers.ValidationError({"user_id": [problem]}, "required")
+        return attrs
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"$ref": "#/components/schemas/Member"},
+            {"type": "array", "items": {"$ref": "#/components/schemas/Member"}},
+        ]
+    }
+)
+class MemberOrMembers(serializers.Field):
+    """One member or a list of them; always a list inside."""
+
+    def to_internal_value(self, data: Any) -> list[dict[str, Any]]:
+        many = isinstance(data, list)
+        if many and not 0 < len(data) <= PAGE_SIZE_MAX:
+            raise serializers.ValidationError(f"must be 1 to {PAGE_SIZE_MAX} members", "invalid")
+        wanted = Member(data=data, many=many)
+        wanted.is_valid(raise_exception=True)
+        return list(wanted.validated_data) if many else [dict(wanted.validated_data)]
+
+
+class NewTeam(LinkedLimits):
+    unsupported = unsupported.NEW_TEAM
+
+    team_id = PublicId(**OPTIONAL)
+    team_alias = Text(allow_blank=True, **OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+    members_with_roles = Member(many=True, **SOME, **OPTIONAL)
+
+
+class UpdateTeam(LinkedLimits):
+    unsupported = unsupported.UPDATE_TEAM
+
+    team_id = PublicId()
+    team_alias = Text(allow_blank=True, **OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+
+
+class TeamQuery(StrictQuery):
+    team_id = PublicId()
+    key_limit = QueryWhole(max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
+
+
+class ListTeams(Paged):
+    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
+    user_id = PublicId(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class DeleteTeams(Strict):
+    team_ids = TextList(allow_empty=False)
+
+
+class AddMembers(Strict):
+    unsupported = unsupported.ADD_MEMBER
+
+    team_id = PublicId()
+    member = MemberOrMembers()
+    max_budget_in_team = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
+
+
+class OneMember(Strict):
+    """A member of a team, by id or by e-mail address."""
+
+    team_id = PublicId()
+    user_id = PublicId(**OPTIONAL)
+    user_email = Email(**OPTIONAL)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs.get("user_id") and not attrs.get("user_email"):
+            problem = "is needed, or user_email"
+            raise serializers.ValidationError({"user_id": [problem]}, "required")
+        return attrs
+
+
+class UpdateMember(OneMember):
+    unsupported = unsupported.UPDATE_MEMBER
+
+    role = OneOf(tuple(TeamRole.values), **OPTIONAL)
+    max_budget_in_team = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
+
+
+# --- Users -----------------------------------------------------------------------------
+class NewUser(LinkedLimits):
+    unsupported = unsupported.NEW_USER
+
+    user_id = PublicId(**OPTIONAL)
+    user_email = Email(**OPTIONAL)
+    user_alias = Text(allow_blank=True, **OPTIONAL)
+    user_role = OneOf(tuple(UserRole.values), **OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+    organizations = TextList(max_length=1, **OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+    teams = TextList(**OPTIONAL)
+    team_id = PublicId(**OPTIONAL)
+    auto_create_key = Flag(default=True)
+    key_alias = Text(allow_blank=True, **OPTIONAL)
+    duration = Lifetime(**OPTIONAL)
+
+
+class UpdateUser(LinkedLimits):
+    unsupported = unsupported.UPDATE_USER
+
+    user_id = PublicId(**OPTIONAL)
+    user_email = Email(**OPTIONAL)
+    user_alias = Text(allow_blank=True, **OPTIONAL)
+    user_role = OneOf(tuple(UserRole.values), **OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs.get("user_id") and not attrs.get("user_email"):
+            problem = "is needed, or user_email"
+            raise serializers.ValidationError({"user_id": [problem]}, "required")
+        return attrs
+
+
+class UserQuery(StrictQuery):
+    user_id = PublicId()
+    organization_id = PublicId(**OPTIONAL)
+
+
+class ListUsers(StrictQuery):
+    unsupported = unsupported.LIST_USERS
+
+    page = QueryWhole(min_value=1, max_value=PAGES_MAX, default=1)
+    page_size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=25)
+    role = OneOf(tuple(UserRole.values), **OPTIONAL)
+    user_ids = QueryList(**OPTIONAL)
+    user_email = Text(**OPTIONAL)
+    team = PublicId(**OPTIONAL)
+    organization_ids = QueryList(max_length=1, **OPTIONAL)
+
+
+# --- Organizations ---------------------------------------------------------------------
+class NewOrganization(Limits):
+    unsupported = unsupported.NEW_ORGANIZATION
+
+    organization_alias = Text()
+    organization_id = PublicId(**OPTIONAL)
+    currency = Currency(**OPTIONAL)
+    time_zone = TimeZone(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+
+
+class OrganizationQuery(StrictQuery):
+    organization_id = PublicId()
+
+
+class SeveralOrganizations(Strict):
+    organizations = TextList(allow_empty=False, max_length=PAGE_SIZE_MAX)
+
+
+# --- Budgets ---------------------------------------------------------------------------
+class NewBudget(Limits):
+    unsupported = unsupported.NEW_BUDGET
+
+    budget_id = PublicId(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class UpdateBudget(Limits):
+    unsupported = unsupported.NEW_BUDGET
+
+    budget_id = PublicId()
+    organization_id = PublicId(**OPTIONAL)
+
+
+class SeveralBudgets(Strict):
+    budgets = TextList(allow_empty=False, max_length=PAGE_SIZE_MAX)
+
+
+class ListBudgets(Paged):
+    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class DeleteBudget(Strict):
+    id = PublicId()

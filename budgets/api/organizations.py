@@ -1,0 +1,78 @@
+"""``/organization/*``: tenants."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.utils import timezone
+
+from budgets import queries
+from budgets.api import answers, inputs
+from budgets.api.answers import OrganizationDetailView, OrganizationView, UserView
+from budgets.api.endpoints import Asked, ManagementView, endpoint
+from budgets.api.limits import wanted_terms, wanted_values
+from budgets.api.told import organization_views, team_views
+from budgets.figures import figures_of
+from budgets.models import Organization
+from budgets.queries import PAGE_SIZE_MAX
+from budgets.services.tenancy import create_organization
+
+FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
+    "organization_alias": ("name", ""),
+    "currency": ("currency", "USD"),
+    "time_zone": ("time_zone", "UTC"),
+    "models": ("allowed_models", []),
+    "metadata": ("metadata", {}),
+}
+
+
+class OrganizationNew(ManagementView):
+    @endpoint(takes=inputs.NewOrganization, answers=answers.OrganizationRow)
+    def post(self, asked: Asked) -> OrganizationView:
+        """Make a tenant; what belongs to it is invisible to others, and counts in its currency."""
+        now = timezone.now()
+        values = wanted_values(asked, FIELDS)
+        if public_id := asked.get("organization_id"):
+            values["public_id"] = public_id
+        zone = Organization(time_zone=values.get("time_zone", "UTC"))
+        organization = create_organization(
+            values=values, terms=wanted_terms(asked, organization=zone), now=now
+        )
+        return organization_views([organization], at=now)[0]
+
+
+class OrganizationInfo(ManagementView):
+    @endpoint(takes=inputs.OrganizationQuery, answers=answers.OrganizationDetail)
+    def get(self, asked: Asked) -> OrganizationDetailView:
+        """Tell all about an organization; of its members and teams the first hundred."""
+        return _detail(queries.find_organization(asked["organization_id"]))
+
+    @endpoint(
+        takes=inputs.SeveralOrganizations,
+        answers=answers.OrganizationRow,
+        many=True,
+        operation_id="organization_info_several",
+    )
+    def post(self, asked: Asked) -> list[OrganizationView]:
+        """Tell about several organizations, without their members and teams."""
+        found = queries.find_organizations(asked["organizations"], field="organizations")
+        return organization_views(found, at=timezone.now())
+
+
+def _detail(organization: Organization) -> OrganizationDetailView:
+    now = timezone.now()
+    teams = queries.all_teams().filter(organization=organization)
+    return OrganizationDetailView(
+        organization=organization,
+        figures=organization_views([organization], at=now)[0].figures,
+        members=_members(organization),
+        teams=team_views(teams[:PAGE_SIZE_MAX], at=now),
+        member_count=organization.memberships.count(),
+        team_count=teams.count(),
+    )
+
+
+def _members(organization: Organization) -> list[UserView]:
+    joined = organization.memberships.select_related("user", "organization").order_by("pk")
+    members = list(joined[:PAGE_SIZE_MAX])
+    figures = figures_of([member.account_id for member in members], at=timezone.now())
+    return [UserView(member.user, member, figures[member.account_id]) for member in members]

@@ -1,0 +1,36 @@
+from django.urls import path
+
+from budgets.api import budgets, keys, organizations, teams, users
+
+urlpatterns = [
+    path("key/generate", keys.KeyGenerate.as_view(), name="key-generate"),
+    path("key/update", keys.KeyUpdate.as_view(), name="key-update"),
+    path("key/regenerate", keys.KeyRegenerate.as_view(), name="key-regenerate"),
+    path(
+        "key/<path:key>/regenerate", keys.KeyRegenerateNamed.as_view(), name="key-regenerate-named"
+    ),
+    path("key/block", keys.KeyBlock.as_view(), name="key-block"),
+    path("key/unblock", keys.KeyUnblock.as_view(), name="key-unblock"),
+    path("key/delete", keys.KeyDelete.as_view(), name="key-delete"),
+    path("key/info", keys.KeyInfo.as_view(), name="key-info"),
+    path("key/list", keys.KeyList.as_view(), name="key-list"),
+    path("team/new", teams.TeamNew.as_view(), name="team-new"),
+    path("team/update", teams.TeamUpdate.as_view(), name="team-update"),
+    path("team/info", teams.TeamInfo.as_view(), name="team-info"),
+    path("team/list", teams.TeamList.as_view(), name="team-list"),
+    path("team/delete", teams.TeamDelete.as_view(), name="team-delete"),
+    path("team/member_add", teams.TeamMemberAdd.as_view(), name="team-member-add"),
+    path("team/member_update", teams.TeamMemberUpdate.as_view(), name="team-member-update"),
+    path("team/member_delete", teams.TeamMemberDelete.as_view(), name="team-member-delete"),
+    path("user/new", users.UserNew.as_view(), name="user-new"),
+    path("user/update", users.UserUpdate.as_view(), name="user-update"),
+    path("user/info", users.UserInfo.as_view(), name="user-info"),
+    path("user/list", users.UserList.as_view(), name="user-list"),
+    path("organization/new", organizations.OrganizationNew.as_view(), name="organization-new"),
+    path("organization/info", organizations.OrganizationInfo.as_view(), name="organization-info"),
+    path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
+    path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),
+    path("budget/info", budgets.BudgetInfo.as_view(), name="budget-info"),
+    path("budget/list", budgets.BudgetList.as_view(), name="budget-list"),
+    path("budget/delete", budgets.BudgetDelete.as_view(), name="budget-delete"),
+]

@@ -1,0 +1,109 @@
+"""What the admin's frame shows: the sidebar, the stylesheet and the first page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+from budgets.models import ApiKey
+from gateway.models import Deployment
+from spend.admin import dashboard as figures
+
+# Title, icon, app and model of each page; who may not view the model does not see the link.
+_GROUPS: Final = (
+    ("Budgets", (
+        ("Budgets", "savings", "budgets", "budget"),
+        ("Accounts", "account_balance", "budgets", "account"),
+    )),
+    ("Access", (
+        ("Organizations", "domain", "budgets", "organization"),
+        ("Teams", "groups", "budgets", "team"),
+        ("Users", "person", "budgets", "user"),
+        ("API keys", "key", "budgets", "apikey"),
+        ("Groups", "admin_panel_settings", "auth", "group"),
+    )),
+    ("Spend", (
+        ("Ledger", "receipt_long", "spend", "spendevent"),
+        ("Set aside", "report", "spend", "setaside"),
+    )),
+    ("Providers", (
+        ("Deployments", "dns", "gateway", "deployment"),
+        ("Credentials", "lock", "gateway", "credential"),
+        ("Providers", "hub", "spend", "provider"),
+        ("Models", "smart_toy", "spend", "model"),
+        ("Prices", "sell", "spend", "priceversion"),
+    )),
+    ("System", (
+        ("History", "history", "budgets", "change"),
+        ("Schedule", "schedule", "django_celery_beat", "periodictask"),
+    )),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do before the first request can be answered."""
+
+    words: str
+    link: str
+    is_done: bool
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("budgets/admin.css")
+
+
+def icon(request: HttpRequest) -> str:
+    return static("budgets/icon.svg")
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the groups of links that this user may follow."""
+    first = {"title": "Dashboard", "icon": "dashboard", "link": reverse("admin:index")}
+    return [{"title": "Overview", "items": [first]}, *_permitted(request)]
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add what the first page shows, as far as the user may see it."""
+    return context | {
+        "title": "Dashboard",
+        "spending": figures.spending() if _may(request, "spend.view_spendevent") else None,
+        "watched": figures.watched() if _may(request, "budgets.view_account") else None,
+        "stream": figures.stream(),
+        "steps": _steps_left(),
+    }
+
+
+def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
+    for title, pages in _GROUPS:
+        items = [
+            {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
+            for name, icon, app, model in pages
+            if _may(request, f"{app}.view_{model}")
+        ]
+        if items:
+            yield {"title": title, "separator": True, "items": items}
+
+
+def _may(request: HttpRequest, permission: str) -> bool:
+    return request.user.has_perm(permission)
+
+
+def _steps_left() -> list[Step]:
+    """Return the first steps until all are taken, and then none."""
+    steps = [
+        Step(
+            "Add a deployment: where requests for a model go",
+            reverse("admin:gateway_deployment_add"),
+            Deployment.objects.exists(),
+        ),
+        Step(
+            "Create a key, with a limit: its secret is shown once",
+            reverse("admin:budgets_apikey_add"),
+            ApiKey.objects.exists(),
+        ),
+    ]
+    return [] if all(step.is_done for step in steps) else steps

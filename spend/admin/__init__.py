@@ -1,0 +1,5 @@
+"""Django admin of prices (written here) and of the ledger (read here)."""
+
+from spend.admin import ledger, prices
+
+__all__ = ["ledger", "prices"]

@@ -1,0 +1,308 @@
+"""The admin of the price book, and of the ledger, which nobody can change."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from budgets.models import Account
+from budgets.snapshots import GLOBAL_SCOPE
+from spend.models import Model, PriceRate, PriceVersion, Provider, SetAside, SpendEvent
+from tests import admin_site
+from tests.admin_site import HOSTILE, Pages, errors_of, login, raises_version, save, text_of
+from tests.conftest import Cast
+
+MODELS = (Model, PriceVersion, Provider, SetAside, SpendEvent)
+
+
+@pytest.fixture
+def root() -> Client:
+    return login(admin_site.superuser())
+
+
+@pytest.fixture
+def version() -> PriceVersion:
+    provider = Provider.objects.create(slug=f"p-{uuid.uuid4().hex}", name="Provider")
+    model = Model.objects.create(provider=provider, name="m", prefixes=["m-"])
+    made = PriceVersion.objects.create(
+        model=model, effective_from=datetime.now(UTC) - timedelta(days=1), source="test"
+    )
+    PriceRate.objects.create(version=made, component="input", rate=Decimal("0.00000125"))
+    PriceRate.objects.create(version=made, component="output", rate=Decimal("0.00001"))
+    return made
+
+
+@pytest.fixture
+def event(cast: Cast) -> SpendEvent:
+    return SpendEvent.objects.get(id=admin_site.spend_on(cast.key(name="spender").key))
+
+
+def one_of(model: Any, version: PriceVersion, event: SpendEvent) -> Any:
+    made = {
+        Model: lambda: version.model,
+        PriceVersion: lambda: version,
+        Provider: lambda: version.model.provider,
+        SetAside: lambda: SetAside.objects.get_or_create(
+            position="1-1", defaults={"fields": {}, "problem": HOSTILE}
+        )[0],
+        SpendEvent: lambda: event,
+    }
+    return made[model]()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_page_opens_for_a_superuser_and_for_nobody_else(
+    model: Any, version: PriceVersion, event: SpendEvent, root: Client
+) -> None:
+    nobody = login(admin_site.staff())
+
+    for page in Pages(model).all_of(one_of(model, version, event)):
+        answer = root.get(page)
+        assert answer.status_code == 200, page
+        assert admin_site.links_out(text_of(answer)) == []
+        assert "<script>alert(1)" not in text_of(answer)
+        assert nobody.get(page).status_code == 403, page
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_who_may_only_view_sees_the_pages_and_no_way_to_save(
+    model: Any, version: PriceVersion, event: SpendEvent
+) -> None:
+    options = model._meta
+    reader = login(admin_site.staff(f"{options.app_label}.view_{options.model_name}"))
+
+    page = reader.get(Pages(model).url("change", one_of(model, version, event).pk))
+
+    assert page.status_code == 200
+    assert 'name="_save"' not in text_of(page)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_lists_ask_the_database_a_few_times_however_long_they_are(
+    model: Any, version: PriceVersion, cast: Cast, root: Client
+) -> None:
+    key = cast.key().key
+    for days in range(2, 8):
+        admin_site.spend_on(key, team=cast.team.public_id, user=cast.user.public_id)
+        earlier = PriceVersion.objects.create(
+            model=version.model, source="test",
+            effective_from=datetime.now(UTC) - timedelta(days=days),
+        )  # fmt: skip
+        PriceRate.objects.create(version=earlier, component="input", rate=Decimal(1))
+
+    with admin_site.few_queries():
+        assert root.get(Pages(model).url("changelist")).status_code == 200
+
+
+# --- The ledger --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [SpendEvent, SetAside], ids=lambda model: model.__name__)
+def test_nobody_adds_changes_or_deletes_what_the_recorder_writes(
+    model: Any, version: PriceVersion, event: SpendEvent, root: Client
+) -> None:
+    obj, pages = one_of(model, version, event), Pages(model)
+
+    assert root.get(pages.url("add")).status_code == 403
+    assert root.post(pages.url("change", obj.pk), {"amount_units": "0"}).status_code == 403
+    assert root.post(pages.url("delete", obj.pk), {"post": "yes"}).status_code == 403
+    assert "delete_selected" not in text_of(root.get(pages.url("changelist")))
+
+
+def test_the_ledger_is_listed_without_being_counted(event: SpendEvent, root: Client) -> None:
+    with CaptureQueriesContext(connection) as captured:
+        root.get(Pages(SpendEvent).url("changelist"))
+
+    assert not [query for query in captured if "COUNT(" in query["sql"].upper()]
+
+
+def test_a_row_shows_the_sums_that_lead_to_its_amount(event: SpendEvent, root: Client) -> None:
+    page = text_of(root.get(Pages(SpendEvent).url("change", event.pk)))
+
+    assert "USD 0.01490375" in page  # the rate
+    assert "USD 0.04471125" in page  # the amount
+    assert "USD 0.95528875 given back" in page
+    assert "The upstream told no usage: tokens were counted from bytes." in page
+    for account in Account.objects.filter(id__in=event.accounts):
+        assert f"/admin/budgets/account/{account.pk}/change/" in page
+
+
+def test_a_converted_amount_shows_its_rate(cast: Cast, root: Client) -> None:
+    id = admin_site.spend_on(cast.key().key, cost_currency="EUR")
+
+    page = text_of(root.get(Pages(SpendEvent).url("change", id)))
+
+    assert "exchange rate 1" in page
+    assert "EUR 0.04471125" in page
+
+
+def test_the_row_names_the_price_that_applied(
+    cast: Cast, version: PriceVersion, root: Client
+) -> None:
+    id = admin_site.spend_on(cast.key().key, price_reference=f"price:{version.pk}")
+
+    page = text_of(root.get(Pages(SpendEvent).url("change", id)))
+
+    assert Pages(PriceVersion).url("change", version.pk) in page
+
+
+def test_a_request_is_found_by_its_exact_id_only(event: SpendEvent, root: Client) -> None:
+    url = Pages(SpendEvent).url("changelist")
+
+    assert str(event.request_id) in text_of(root.get(url, {"q": f" {event.request_id} "}))
+    assert "Nothing matches" in text_of(root.get(url, {"q": str(uuid.uuid4())}))
+    assert "Nothing matches" in text_of(root.get(url, {"q": "' OR 1=1 --"}))
+
+
+def test_an_account_page_leads_to_its_requests(cast: Cast, root: Client) -> None:
+    mine, theirs = cast.key(name="mine").key, cast.key(name="theirs").key
+    own, other = admin_site.spend_on(mine), admin_site.spend_on(theirs)
+    link = f"{Pages(SpendEvent).url('changelist')}?account={mine.account_id}"
+    assert link in text_of(root.get(Pages(Account).url("change", mine.account_id)))
+
+    page = text_of(root.get(link))
+
+    assert str(own) in page
+    assert str(other) not in page
+
+
+def test_an_unknown_account_shows_nothing_rather_than_everything(
+    event: SpendEvent, root: Client
+) -> None:
+    url = Pages(SpendEvent).url("changelist")
+
+    for account in (str(uuid.uuid4()), "nonsense"):
+        assert "Nothing matches" in text_of(root.get(url, {"account": account}))
+
+
+@pytest.mark.parametrize(
+    ("filters", "is_found"),
+    [
+        ({"flag": "estimated"}, True),
+        ({"flag": "orphaned"}, False),
+        ({"kind": "usage"}, True),
+        ({"kind": "orphan"}, False),
+        ({"within": "1h"}, True),
+        ({"model": "model"}, True),
+        ({"model": "another"}, False),
+    ],
+)
+def test_the_ledger_is_filtered(
+    filters: dict[str, str], is_found: bool, event: SpendEvent, root: Client
+) -> None:
+    asked = filters | {"account": str(event.accounts[0])}
+
+    page = text_of(root.get(Pages(SpendEvent).url("changelist"), asked))
+
+    assert (str(event.request_id) in page) == is_found
+
+
+# --- Prices ------------------------------------------------------------------------------------
+
+
+def test_a_price_made_here_counts_at_once_and_keeps_who_made_it(
+    version: PriceVersion, root: Client
+) -> None:
+    with raises_version(GLOBAL_SCOPE):
+        answer = save(
+            root, Pages(PriceVersion).url("add"), model=version.model.pk,
+            **{
+                "rates-TOTAL_FORMS": "1", "rates-0-component": "input", "rates-0-tier_from": "0",
+                "rates-0-rate": "0.000000000000000001",
+            },
+        )  # fmt: skip
+
+    made = PriceVersion.objects.filter(model=version.model).order_by("-id")[0]
+    assert answer.status_code == 302
+    assert made.source == "manual"
+    assert made.rates.get().rate == Decimal("1E-18")
+    assert admin_site.newest_change("spend_priceversion").actor.startswith("admin:")
+
+
+def test_a_rate_is_shown_for_one_unit_and_for_a_million(
+    version: PriceVersion, root: Client
+) -> None:
+    page = text_of(root.get(Pages(PriceVersion).url("change", version.pk)))
+    listed = text_of(
+        root.get(Pages(PriceVersion).url("changelist"), {"q": version.model.provider.slug})
+    )
+
+    assert 'value="0.00000125"' in page
+    assert ">1.25<" in page
+    assert "USD 1.25 in · 10 out" in listed
+
+
+@pytest.mark.parametrize("rate", ["-1", "NaN", "1e-19", "x"])
+def test_what_is_no_rate_is_refused_at_its_field(
+    rate: str, version: PriceVersion, root: Client
+) -> None:
+    answer = save(root, Pages(PriceVersion).url("change", version.pk), **{"rates-0-rate": rate})
+
+    assert answer.status_code == 200
+    (formset,) = (each.formset for each in answer.context["inline_admin_formsets"])
+    assert list(formset.errors[0]) == ["rate"]
+
+
+def test_two_prices_from_one_moment_are_refused(version: PriceVersion, root: Client) -> None:
+    at = version.effective_from.replace(microsecond=0)
+    PriceVersion.objects.filter(pk=version.pk).update(effective_from=at)
+
+    answer = save(
+        root, Pages(PriceVersion).url("add"), model=version.model.pk,
+        effective_from_0=f"{at:%Y-%m-%d}", effective_from_1=f"{at:%H:%M:%S}",
+    )  # fmt: skip
+
+    assert errors_of(answer)
+
+
+def test_which_price_is_in_force_is_told_apart(version: PriceVersion, root: Client) -> None:
+    now = datetime.now(UTC)
+    for days in (-9, 9):
+        PriceVersion.objects.create(
+            model=version.model, source="test", effective_from=now + timedelta(days=days)
+        )
+    url, asked = Pages(PriceVersion).url("changelist"), {"q": version.model.provider.slug}
+
+    for state, day in (("now", -1), ("past", -9), ("future", 9)):
+        page = root.get(url, {**asked, "in_force": state})
+
+        (row,) = page.context["cl"].result_list
+        assert abs(row.effective_from - now - timedelta(days=day)) < timedelta(minutes=1)
+
+
+def test_a_provider_that_has_models_is_not_deleted(version: PriceVersion, root: Client) -> None:
+    provider = version.model.provider
+
+    page = root.post(Pages(Provider).url("delete", provider.pk), {"post": "yes"})
+
+    assert page.status_code == 200
+    assert Provider.objects.filter(pk=provider.pk).exists()
+
+
+# --- The first page ----------------------------------------------------------------------------
+
+
+def test_the_first_page_shows_what_each_currency_has_spent(cast: Cast, root: Client) -> None:
+    organization = admin_site.organization_named("Yen", currency="JPY", time_zone="Asia/Tokyo")
+    admin_site.spend_on(admin_site.key_of(organization).key, "1234567")
+
+    with admin_site.few_queries(20):
+        page = text_of(root.get("/admin/"))
+
+    assert "JPY 1,234,567" in page
+    assert "Live store" in page
+    assert admin_site.links_out(page) == []
+
+
+def test_the_first_page_shows_staff_only_what_they_may_see(cast: Cast) -> None:
+    admin_site.spend_on(cast.key("1").key, "0.9")
+
+    page = text_of(login(admin_site.staff()).get("/admin/"))
+
+    assert "Spent today" not in page
+    assert "Fullest accounts" not in page

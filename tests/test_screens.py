@@ -1,0 +1,194 @@
+"""The admin as a browser shows it: real processes, real Chromium, and nothing from elsewhere."""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, Request, expect, sync_playwright
+
+from budgets import keys
+from budgets.models import ApiKey, User
+from tests import admin_site
+from tests.admin_site import HOSTILE
+from tests.stack import Stack
+
+CHROMIUM = Path("/usr/bin/chromium")
+PASSWORD = "a-long-password-1"
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="apt-get install -y chromium"),
+]
+
+
+@dataclass
+class Browser:
+    """One page of a browser, and what it has complained about or fetched from elsewhere."""
+
+    page: Page
+    base_url: str
+    complaints: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", self._see)
+
+    def open(self, path: str) -> None:
+        answer = self.page.goto(self.base_url + path, wait_until="load")
+        assert answer is not None
+        assert answer.status == 200, path
+
+    def log_in(self, user: User) -> None:
+        self.open("/admin/")
+        self.page.fill("#id_username", user.username)
+        self.page.fill("#id_password", PASSWORD)
+        self.page.press("#id_password", "Enter")
+        expect(self.page).to_have_url(f"{self.base_url}/admin/")
+
+    def choose(self, field_name: str, text: str) -> None:
+        """Type into a field that searches, and take the first thing that it finds."""
+        self.page.click(f".field-{field_name} .select2-selection")
+        self.page.fill(".select2-search__field", text)
+        self.page.click(f".select2-results__option:has-text('{text}')")
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{self.page.url}: {message.text}")
+
+    def _see(self, request: Request) -> None:
+        if not request.url.startswith((self.base_url, "data:", "blob:")):
+            self.strangers.append(request.url)
+
+
+@pytest.fixture
+def root() -> User:
+    user = admin_site.superuser()
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+@pytest.fixture
+def browser(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Browser]:
+    # Playwright runs a loop on this very thread; the test itself is no coroutine.
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        context = chromium.new_context(
+            viewport={"width": 1440, "height": 900},
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        opened = Browser(context.new_page(), stack.lane)
+        opened.listen()
+        yield opened
+        chromium.close()
+    assert opened.complaints == []
+    assert opened.strangers == []
+
+
+def test_a_key_is_made_by_clicking_and_its_secret_is_shown_once(
+    browser: Browser, root: User
+) -> None:
+    organization = admin_site.organization_named(f"Clicked {root.pk}")
+    page = browser.page
+    browser.log_in(root)
+
+    page.click("nav >> text=API keys")
+    page.click("a[href$='/apikey/add/']")
+    browser.choose("organization", organization.name)
+    page.fill("#id_name", "made by clicking")
+    page.fill("#id_max_budget", "12.50")
+    page.select_option("#id_budget_duration", "1mo")
+    page.click("button[name=_save]")
+
+    secret = page.input_value("#secret")
+    key = ApiKey.objects.get(digest=keys.digest(secret))
+    assert key.organization == organization
+    assert key.name == "made by clicking"
+    expect(page.locator("#secret")).to_have_attribute(
+        "aria-label", f"Secret key, {len(secret)} characters"
+    )
+    _copies_and_downloads(page, secret)
+    _is_gone_when_asked_again(page, secret)
+
+
+def _copies_and_downloads(page: Page, secret: str) -> None:
+    page.click("#copy")
+    expect(page.locator("#told")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+    link = page.get_attribute("#download", "href") or ""
+    env_file = base64.b64decode(unquote(link.partition("base64,")[2])).decode()
+    assert f"OPENAI_API_KEY={secret}" in env_file.splitlines()
+    assert re.search(r"^OPENAI_BASE_URL=http://127\.0\.0\.1:\d+/v1$", env_file, re.MULTILINE)
+
+
+def _is_gone_when_asked_again(page: Page, secret: str) -> None:
+    expect(page.locator("#done")).to_be_disabled()  # not before it is stored
+    page.check("#stored")
+    expect(page.locator("#done")).to_be_enabled()
+    page.reload()
+    expect(page.locator("#content")).to_contain_text("Already shown")
+    page.goto("about:blank")
+    page.go_back()
+    expect(page.locator("#content")).to_contain_text("Already shown")
+    assert secret not in page.content()
+
+
+def test_a_pasted_secret_leads_to_its_key_and_stays_out_of_the_address(
+    browser: Browser, root: User
+) -> None:
+    issued = admin_site.key_of(admin_site.organization_named("Pasted"), "5")
+    visited: list[str] = []
+    browser.page.on("request", lambda request: visited.append(request.url))
+    browser.log_in(root)
+
+    browser.open("/admin/budgets/apikey/")
+    browser.page.fill("#searchbar", issued.secret)
+    browser.page.press("#searchbar", "Enter")
+
+    expect(browser.page).to_have_url(
+        f"{browser.base_url}/admin/budgets/apikey/{issued.key.pk}/change/"
+    )
+    assert not [url for url in visited if issued.secret in url]
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_page_of_the_sidebar_fits_and_complains_of_nothing(
+    viewport: dict[str, int], browser: Browser, root: User
+) -> None:
+    organization = admin_site.organization_named(HOSTILE)
+    key = admin_site.key_of(organization, "0.9", name=HOSTILE).key
+    admin_site.spend_on(key, "0.8")
+    browser.log_in(root)
+    links = browser.page.locator("#nav-sidebar-apps a").evaluate_all(
+        "links => links.map(link => link.getAttribute('href'))"
+    )
+    assert len(links) > 14
+
+    browser.page.set_viewport_size({"width": viewport["width"], "height": viewport["height"]})
+    for link in [*links, f"/admin/budgets/account/{key.account_id}/change/"]:
+        browser.open(link)
+        width = browser.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= viewport["width"], link
+
+
+def test_what_a_form_refuses_stands_beside_its_field(browser: Browser, root: User) -> None:
+    key = admin_site.key_of(admin_site.organization_named("Refused"), "5").key
+    browser.log_in(root)
+    browser.open(f"/admin/budgets/apikey/{key.pk}/change/")
+
+    browser.page.fill("#id_soft_budget", "6")
+    browser.page.click("button[name=_save]")
+
+    expect(browser.page.locator(".field-soft_budget")).to_contain_text(
+        "Must not be above the limit."
+    )
