@@ -61,7 +61,7 @@ class StoreClosed(StoreUnavailable):
 
 
 class StoreFull(StoreUnavailable):
-    code = "store_full"
+    code = "recorder_behind"
 
 
 class OutcomeUnknown(StoreUnavailable):

@@ -122,7 +122,7 @@ def _spending(ids: list[UUID], at: datetime) -> _Spending:
 
 
 def _recorded_until(
-    position: str, unrecorded: list[storekeeper.Entry] | None, at: datetime
+    position: str, unrecorded: Sequence[storekeeper.Entry | storekeeper.Unreadable] | None, at: datetime
 ) -> datetime | None:
     """Return up to when the ledger knows everything; None where nothing can tell."""
     if unrecorded == []:

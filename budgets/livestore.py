@@ -61,6 +61,7 @@ class LedgerTotal:
     start_ms: int
     end_ms: int
     spent: Units
+    generation: int
     position: str
     revision: int
 
@@ -136,7 +137,7 @@ class LiveStore:
             outcome, *_ = await self._run(scripts.RELEASE, words)
         except (OutcomeUnknown, StoreClosed):
             outcome = b"unknown"
-        if outcome in {b"unknown", b"late"}:
+        if outcome in {b"unknown", b"late", b"closed"}:
             await self.settle(otherwise)
 
     async def load(self, total: LedgerTotal) -> bool:
@@ -145,6 +146,10 @@ class LiveStore:
 
         :raises StoreUnavailable: if the store is closed or did not answer
         """
+        if total.generation != self.generation:
+            if not await self.is_open():
+                raise StoreClosed
+            return False
         words = [
             str(self.generation), total.account, str(total.start_ms), str(total.end_ms),
             str(total.spent), total.position, str(total.revision), str(UNRECORDED_EVENTS_MAX),
@@ -207,13 +212,17 @@ class LiveStore:
 
     async def _run(self, script: scripts.Script, words: Sequence[str | bytes]) -> list[bytes]:
         try:
-            return await self._connection.run(script, key=scripts.TAG, arguments=words)
+            reply = await self._connection.run(script, key=scripts.TAG, arguments=words)
         except ReplyError as error:
             log.exception("store_script_failed")
             raise OutcomeUnknown("the live store refused a script") from error
         except OutcomeUnknown:
             self._clock_offset_ms = None
             raise
+        if reply[0] == b"late":
+            # Our idea of the store's clock may be what is wrong: ask it anew.
+            self._clock_offset_ms = None
+        return reply
 
     async def _not_after(self) -> str:
         """Return until when a packet sent now may still count, by the store's clock, in ms."""

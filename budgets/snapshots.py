@@ -96,7 +96,7 @@ def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
         cursor.execute(
             """
             SELECT wanted.account, wanted.first, wanted.last, coalesce(total.amount_units, 0),
-                   partition.position, partition.revision
+                   partition.generation, partition.position, partition.revision
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
                      WITH ORDINALITY AS wanted(account, first, last, n)
             CROSS JOIN budgets_partition partition
@@ -118,10 +118,13 @@ def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
             start_ms=limit.period.start_ms,
             end_ms=limit.period.end_ms,
             spent=Units(spent),
+            generation=generation,
             position=position,
             revision=revision,
         )
-        for limit, (account, _, _, spent, position, revision) in zip(limits, rows, strict=True)
+        for limit, (account, _, _, spent, generation, position, revision) in zip(
+            limits, rows, strict=True
+        )
     ]
 
 

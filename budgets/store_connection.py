@@ -163,13 +163,15 @@ class StoreConnection:
     async def _connect(self) -> _Wire:
         loop = asyncio.get_running_loop()
         context = ssl.create_default_context() if self._address.tls else None
+        wire = _Wire(loop)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                _, wire = await loop.create_connection(
-                    lambda: _Wire(loop), self._address.host, self._address.port, ssl=context
+                await loop.create_connection(
+                    lambda: wire, self._address.host, self._address.port, ssl=context
                 )
                 await self._greet(wire)
-        except (OSError, TimeoutError, ReplyError) as error:
+        except (OSError, TimeoutError, ReplyError, OutcomeUnknown) as error:
+            wire.close()
             raise OutcomeUnknown("the live store cannot be reached") from error
         self._watch_over(wire)
         return wire

@@ -51,6 +51,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stream entry that lacks what a spend event has: nobody can say what it cost."""
+
+    position: str
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     id: str
     amount: Units
@@ -147,8 +155,8 @@ def evicts() -> str:
         return ""
 
 
-def read_stream(*, after: str, count: int) -> list[Entry]:
-    return [_entry(*raw) for raw in store().xrange(STREAM, min=f"({after}", count=count)]
+def read_stream(*, after: str, count: int) -> list[Entry | Unreadable]:
+    return [_read(*raw) for raw in store().xrange(STREAM, min=f"({after}", count=count)]
 
 
 def mirror(*, generation: int, position: str, revision: int | None) -> None:
@@ -276,6 +284,17 @@ def _run(script: scripts.Script, *words: object) -> bytes:
     if outcome == b"closed":
         raise Closed
     return bytes(outcome)
+
+
+def _read(position: bytes, fields: dict[bytes, bytes]) -> Entry | Unreadable:
+    try:
+        return _entry(position, fields)
+    except (KeyError, ValueError, OverflowError):
+        readable = {
+            name.decode(errors="replace"): value.decode(errors="replace").replace("\x00", "\\0")
+            for name, value in fields.items()
+        }
+        return Unreadable(position.decode(), readable)
 
 
 def _entry(position: bytes, fields: dict[bytes, bytes]) -> Entry:

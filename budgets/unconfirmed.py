@@ -15,6 +15,8 @@ class Event:
     admitted_ms: int
     path: str
     payload: bytes
+    is_unsent: bool = False
+    """It ends a reservation that was never used, and costs nothing."""
 
 
 class Unconfirmed:
@@ -45,10 +47,15 @@ class Unconfirmed:
         if (event := self._sending.pop(id, None)) is not None:
             self._unknown[id] = event
 
-    def mark_all_unknown(self) -> None:
-        """Take nothing for granted any more: everything kept is sent again."""
-        self._unknown |= {id: event for id, (_, event) in self._settled.items()}
-        self._settled.clear()
+    def holds_money(self) -> bool:
+        """Return whether anything is kept that would be missing from a ledger without it."""
+        return any(not event.is_unsent for event in self)
+
+    def begin_generation(self) -> None:
+        """Take nothing for granted any more: everything is sent again."""
+        everything = {event.id: event for event in self}
+        self._sending, self._settled = {}, {}
+        self._unknown = everything
 
     def settled(self, id: str, *, entry: str) -> None:
         event = self._sending.pop(id, None) or self._unknown.pop(id, None)

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from costplatform import env, ports
+from gateway.addresses import Allowed
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = env.data_directory()
@@ -39,6 +40,7 @@ SESSION_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+LOGIN_REDIRECT_URL = "admin:index"
 
 ROOT_URLCONF = "costplatform.urls"
 ASGI_APPLICATION = "costplatform.asgi.application"
@@ -157,7 +159,12 @@ GATEWAY_MEMBER_SECONDS = env.integer("GATEWAY_MEMBER_SECONDS", 30, low=3, high=3
 GATEWAY_UNCONFIRMED_EVENTS_MAX = env.integer(
     "GATEWAY_UNCONFIRMED_EVENTS_MAX", 100_000, low=100, high=10_000_000
 )
-GATEWAY_ALLOW_PRIVATE_UPSTREAMS = env.names("GATEWAY_ALLOW_PRIVATE_UPSTREAMS", "")
+try:
+    GATEWAY_ALLOW_PRIVATE_UPSTREAMS = [
+        Allowed.of(text) for text in env.names("GATEWAY_ALLOW_PRIVATE_UPSTREAMS", "")
+    ]
+except ValueError as error:
+    raise env.SettingError("GATEWAY_ALLOW_PRIVATE_UPSTREAMS", str(error)) from error
 """Private addresses that upstreams may have, each as CIDR or CIDR:port."""
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
 

@@ -47,6 +47,8 @@ from spend.pricing import Price, UnboundedCost
 
 ADMISSION_SECONDS_MAX: Final = 5.0
 LOAD_PAUSE_SECONDS: Final = 0.01
+UNKNOWN_ADMISSION: Final = 0
+"""The store fills in when it was: the reserve's answer never came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +242,10 @@ def _unsent(applicant: Applicant, context: Context, described: Described) -> Eve
     return Event(
         id=applicant.request_id,
         amount=Units(0),
-        admitted_ms=context.valid_from_ms,
+        admitted_ms=UNKNOWN_ADMISSION,
         path=context.path_text(),
         payload=events.encode(described, nothing),
+        is_unsent=True,
     )
 
 

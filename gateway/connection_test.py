@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from gateway import vault
-from gateway.addresses import Allowed
 from gateway.models import Deployment
 from gateway.upstream import Upstream, UpstreamBroke, UpstreamNotReached
 
@@ -31,7 +30,7 @@ async def _ask(deployment: Deployment) -> Result:
         connect_seconds=SECONDS_MAX,
         idle_seconds=SECONDS_MAX,
         connections_max=1,
-        allowed=[Allowed.of(text) for text in settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS],
+        allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
     )
     try:
         status = await upstream.status_of(

@@ -21,7 +21,6 @@ from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.storekeeper import PARTITION
-from gateway.addresses import Allowed
 from gateway.catalogue import Catalogues
 from gateway.database import Database
 from gateway.errors import Unavailable
@@ -68,7 +67,7 @@ class GatewayProcess:
             connect_seconds=settings.GATEWAY_UPSTREAM_CONNECT_SECONDS,
             idle_seconds=settings.GATEWAY_UPSTREAM_IDLE_SECONDS,
             connections_max=settings.GATEWAY_UPSTREAM_CONNECTIONS_MAX,
-            allowed=[Allowed.of(text) for text in settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS],
+            allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
         self._renewed_at = float("-inf")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -156,11 +155,11 @@ class GatewayProcess:
         if self.store.generation not in {0, generation}:
             # It was opened while this process was no member: what is still held here may have
             # been lost with the old one.
-            self.store.unconfirmed.mark_all_unknown()
+            self.store.unconfirmed.begin_generation()
         self.store.generation = generation
 
     def _holds_nothing(self) -> bool:
-        return not self._tasks and not len(self.store.unconfirmed)
+        return not self._tasks and not self.store.unconfirmed.holds_money()
 
     def _write_member(self, generation: int) -> None:
         Member.objects.update_or_create(

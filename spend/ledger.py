@@ -12,7 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from django.db import connection
+from django.db import DataError, connection, transaction
 from psycopg.types.json import Jsonb
 
 from budgets.models import AccountKind
@@ -78,6 +78,16 @@ def append(recordings: Sequence[Recording], *, now: datetime) -> Appended:
         for account in recording.entry.path
     }
     return Appended(frozenset(new_ids), frozenset(unexpected))
+
+
+def takes(recording: Recording, *, now: datetime) -> bool:
+    """Return whether Postgres can store this row; within the caller's transaction."""
+    try:
+        with transaction.atomic():
+            _stage([recording], now)
+    except DataError:
+        return False
+    return True
 
 
 def roll_up() -> None:
@@ -173,7 +183,11 @@ def _stage(recordings: Sequence[Recording], now: datetime) -> None:
             "CREATE TEMP TABLE IF NOT EXISTS spend_fresh (LIKE spend_event) ON COMMIT DELETE ROWS;"
             "TRUNCATE spend_staged, spend_fresh"
         )
-        with cursor.copy(f"COPY spend_staged ({_NAMES}) FROM STDIN") as copy:
+        # Errors while copying are psycopg's own; elsewhere Django makes them its own.
+        with (
+            connection.wrap_database_errors,
+            cursor.copy(f"COPY spend_staged ({_NAMES}) FROM STDIN") as copy,
+        ):
             for recording in recordings:
                 copy.write_row(_row(recording, now))
 

@@ -126,7 +126,7 @@ def ceiling(
 
     :raises UnboundedCost: if a bound is None where tokens have a price above 0
     """
-    request = price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0)
+    request = _dearest(price, [Component.REQUEST], input_tokens_max)
     return _sum(
         [
             request,

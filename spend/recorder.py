@@ -8,12 +8,12 @@ loses the race for the position and rolls back.
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DataError, transaction
 from django.db.models import F
 
 from budgets import storekeeper, totals
@@ -29,9 +29,10 @@ from budgets.models import (
     derived_account_id,
 )
 from budgets.periods import Period
-from budgets.storekeeper import PARTITION, Entry
+from budgets.storekeeper import PARTITION, Entry, Unreadable
 from spend import events, ledger
 from spend.ledger import Recording
+from spend.models import SetAside
 
 log = logging.getLogger(__name__)
 
@@ -59,18 +60,39 @@ def record_next(*, partition: Partition, now: datetime, count: int) -> Recorded 
     entries = storekeeper.read_stream(after=partition.position, count=count)
     if not entries:
         return None
-    ledger.make_partitions(_days(entries))
-    with transaction.atomic():
-        revision = _advance(partition, to=entries[-1].position)
-        rows = apply(entries, now=now, revision=revision)
+    try:
+        rows, revision = _record(partition, entries, now, each_apart=False)
+    except DataError:
+        # One of them cannot be written; find it, so that it stops no other.
+        rows, revision = _record(partition, entries, now, each_apart=True)
     partition.position, partition.revision = entries[-1].position, revision
     tell_store(partition)
     return Recorded(rows=rows, position=partition.position, revision=revision)
 
 
-def apply(entries: Sequence[Entry], *, now: datetime, revision: int) -> int:
-    """Bring ledger, roll-ups and totals up to these entries; return how many rows are new."""
-    recordings = [_recording(entry) for entry in entries]
+def _record(
+    partition: Partition, entries: Sequence[Entry | Unreadable], now: datetime, *, each_apart: bool
+) -> tuple[int, int]:
+    make_partitions(entries)
+    with transaction.atomic():
+        revision = _advance(partition, to=entries[-1].position)
+        rows = apply(entries, now=now, revision=revision, each_apart=each_apart)
+    return rows, revision
+
+
+def apply(
+    entries: Sequence[Entry | Unreadable], *, now: datetime, revision: int, each_apart: bool = False
+) -> int:
+    """
+    Bring ledger, roll-ups and totals up to these entries; return how many rows are new.
+
+    What cannot be read is set aside. With ``each_apart`` what Postgres refuses is too, and
+    counts by its amount alone.
+    """
+    recordings = [_recording(entry) for entry in entries if isinstance(entry, Entry)]
+    if each_apart:
+        recordings = [_storable(recording, now) for recording in recordings]
+    _set_aside([entry for entry in entries if isinstance(entry, Unreadable)])
     _make_labels(recordings)
     _know_accounts(recordings)
     appended = ledger.append(recordings, now=now)
@@ -104,8 +126,10 @@ def tell_store(partition: Partition) -> None:
         Reload.objects.filter(account_id=each.account_id, revision=each.revision).delete()
 
 
-def _days(entries: Iterable[Entry]) -> set[date]:
-    return {entry.admitted_at.astimezone(UTC).date() for entry in entries}
+def make_partitions(entries: Iterable[Entry | Unreadable]) -> None:
+    """Make the ledger's partitions for these entries where they are missing."""
+    readable = [entry for entry in entries if isinstance(entry, Entry)]
+    ledger.make_partitions(entry.admitted_at.astimezone(UTC).date() for entry in readable)
 
 
 def _advance(partition: Partition, *, to: str) -> int:
@@ -125,6 +149,27 @@ def _recording(entry: Entry) -> Recording:
         log.exception("event_damaged", extra={"request_id": entry.id})
         payload = _damaged(entry)
     return Recording(entry=entry, payload=payload, request_id=UUID(entry.id))
+
+
+def _storable(recording: Recording, now: datetime) -> Recording:
+    """Return the recording, or what Postgres takes of it: its amount, time and accounts."""
+    if ledger.takes(recording, now=now):
+        return recording
+    entry = recording.entry
+    log.error("event_refused_by_postgres", extra={"request_id": entry.id})
+    fields = {"id": entry.id, "event": entry.payload.decode(errors="replace")}
+    _set_aside([Unreadable(entry.position, fields)])
+    return replace(recording, payload=_damaged(entry))
+
+
+def _set_aside(unreadable: Sequence[Unreadable]) -> None:
+    """Keep what cannot be recorded where a person sees it, once."""
+    for each in unreadable:
+        log.error("event_set_aside", extra={"position": each.position})
+        SetAside.objects.get_or_create(
+            position=each.position,
+            defaults={"fields": each.fields, "problem": "is no spend event that can be stored"},
+        )
 
 
 def _damaged(entry: Entry) -> events.Payload:

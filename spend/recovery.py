@@ -7,17 +7,18 @@ Recovery beside live gateways comes with Enforcement: until then the store stays
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from budgets import storekeeper
 from budgets.models import Member, Partition, Reload
-from budgets.storekeeper import PARTITION
+from budgets.storekeeper import PARTITION, Entry, Unreadable
 from spend import ledger, recorder
 
 log = logging.getLogger(__name__)
@@ -80,12 +81,18 @@ def _drain(*, now: datetime) -> int:
     """Bring the whole old stream to the ledger, whatever the position says; return the new rows."""
     position, rows = "0-0", 0
     while entries := storekeeper.read_stream(after=position, count=DRAIN_EVENTS):
-        ledger.make_partitions({entry.admitted_at.date() for entry in entries})
-        with transaction.atomic():
-            revision = _locked_revision()
-            rows += recorder.apply(entries, now=now, revision=revision)
+        recorder.make_partitions(entries)
+        try:
+            rows += _apply(entries, now, each_apart=False)
+        except DataError:
+            rows += _apply(entries, now, each_apart=True)
         position = entries[-1].position
     return rows
+
+
+def _apply(entries: Sequence[Entry | Unreadable], now: datetime, *, each_apart: bool) -> int:
+    with transaction.atomic():
+        return recorder.apply(entries, now=now, revision=_locked_revision(), each_apart=each_apart)
 
 
 def _locked_revision() -> int:

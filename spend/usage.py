@@ -86,7 +86,8 @@ def _written(
     counts: _Counts, details: Mapping[str, object], *, at_most: int
 ) -> dict[Component, int]:
     """Return cache writes, which some providers report, with or without their lifetime."""
-    name = "cache_write_tokens" if "cache_write_tokens" in details else "cache_creation_tokens"
+    has_first = details.get("cache_write_tokens") is not None
+    name = "cache_write_tokens" if has_first else "cache_creation_tokens"
     written = counts.take(details, name, at_most=at_most)
     split = _details(details, "cache_creation_token_details")
     hour = counts.take(split, "ephemeral_1h_input_tokens", at_most=written)

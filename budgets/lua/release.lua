@@ -10,7 +10,7 @@ if now_ms() > tonumber(ARGV[2]) then
 end
 local id = ARGV[3]
 local tombstone = redis.call("GET", tombstone_of(id))
-if tombstone == "orphaned" then
+if tombstone and string.sub(tombstone, 1, 8) == "orphaned" then
   return { "unknown" }
 end
 if tombstone then

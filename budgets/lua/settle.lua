@@ -1,6 +1,6 @@
 -- Replace a reservation by the true cost and emit the spend event, in one step.
 -- Needs no counter: one that is missing is loaded later from ledger, stream and reservations.
--- ARGV: generation, not_after, id, amount, admitted, path, event, tombstone_ms.
+-- ARGV: generation, not_after, id, amount, admitted (0: unknown), path, event, tombstone_ms.
 -- Returns {"settled"|"again", stream id, recorded position}, {"late"} or {"closed"}.
 if closed(ARGV[1]) then
   return { "closed" }
@@ -10,8 +10,14 @@ if now_ms() > tonumber(ARGV[2]) then
 end
 local id, amount, admitted, path = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local tombstone = redis.call("GET", tombstone_of(id))
-if tombstone and tombstone ~= "orphaned" then
+local orphaned = tombstone and string.match(tombstone, "^orphaned (%d+)$")
+if tombstone and not orphaned then
   return { "again", tombstone, position() }
+end
+-- Admitted 0: the gateway does not know, as after a reserve whose outcome it never learned.
+admitted = orphaned or admitted
+if admitted == "0" then
+  admitted = as_text(now_ms())
 end
 
 local held = redis.call("HMGET", reservation_of(id), "amount", "admitted", "path")

@@ -26,5 +26,6 @@ redis.call("DEL", reservation_of(id))
 redis.call("ZREM", OPEN, id)
 redis.call("XADD", STREAM, "*", "id", id, "amount", held[1], "admitted", held[2],
   "path", held[5], "kind", "orphan", "event", held[6])
-redis.call("SET", tombstone_of(id), "orphaned", "PX", ARGV[3])
+-- The admission goes along: who released the request may never have learned it.
+redis.call("SET", tombstone_of(id), "orphaned " .. held[2], "PX", ARGV[3])
 return { "orphaned" }

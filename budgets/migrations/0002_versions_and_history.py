@@ -71,9 +71,9 @@ DECLARE
 BEGIN
   IF TG_OP <> 'INSERT' THEN before := to_jsonb(OLD) - unkept; END IF;
   IF TG_OP <> 'DELETE' THEN after := to_jsonb(NEW) - unkept; END IF;
-  IF TG_OP = 'UPDATE' AND before = after
-     AND to_jsonb(OLD) -> 'digest' IS NOT DISTINCT FROM to_jsonb(NEW) -> 'digest'
-     AND to_jsonb(OLD) -> 'secret' IS NOT DISTINCT FROM to_jsonb(NEW) -> 'secret' THEN
+  IF TG_OP = 'UPDATE'
+     AND to_jsonb(OLD) - ARRAY['last_login', 'updated_at']
+         = to_jsonb(NEW) - ARRAY['last_login', 'updated_at'] THEN
     RETURN NULL;
   END IF;
   INSERT INTO budgets_change (at, table_name, object_id, action, before, after, actor, reason)
@@ -91,6 +91,8 @@ END $$;
 
 CREATE TRIGGER change_is_append_only BEFORE UPDATE OR DELETE ON budgets_change
   FOR EACH ROW EXECUTE FUNCTION costplatform_append_only();
+CREATE TRIGGER change_is_never_emptied BEFORE TRUNCATE ON budgets_change
+  FOR EACH STATEMENT EXECUTE FUNCTION costplatform_append_only();
 """
 
 FUNCTIONS = (

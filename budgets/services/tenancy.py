@@ -18,6 +18,7 @@ from budgets.models import (
     Membership,
     Organization,
     OrganizationMembership,
+    PeriodTotal,
     Team,
     TeamRole,
     User,
@@ -58,11 +59,25 @@ def create_organization(
 
 
 def update_organization(*, organization: Organization, values: Values) -> Organization:
-    """Change fields of an organization; its currency stays as soon as it has spent."""
+    """
+    Change fields of an organization.
+
+    :raises InvalidInput: if its currency is to change after it has spent or been limited in it
+    """
     with change(scope=organization.pk):
+        _check_currency(organization, values)
         _write(organization, values)
         rename_account(account=organization.account, label=organization.name)
     return organization
+
+
+def _check_currency(organization: Organization, values: Values) -> None:
+    kept = Organization.objects.select_for_update().get(pk=organization.pk)
+    if values.get("currency", kept.currency) == kept.currency:
+        return
+    spent = PeriodTotal.objects.filter(account=organization.account, events__gt=0)
+    if spent.exists() or kept.budgets.exists():
+        raise InvalidInput("currency", "is fixed: amounts are counted in it already")
 
 
 def create_team(

@@ -46,6 +46,8 @@ CREATE INDEX event_by_time ON spend_event (admitted_at);
 CREATE INDEX event_by_organization ON spend_event (organization_id, admitted_at);
 CREATE TRIGGER event_is_append_only BEFORE UPDATE OR DELETE ON spend_event
   FOR EACH ROW EXECUTE FUNCTION costplatform_append_only();
+CREATE TRIGGER event_is_never_emptied BEFORE TRUNCATE ON spend_event
+  FOR EACH STATEMENT EXECUTE FUNCTION costplatform_append_only();
 """
 COMMON = ("spend_provider", "spend_model", "spend_priceversion", "spend_pricerate")
 TRIGGERS = "".join(

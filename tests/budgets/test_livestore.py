@@ -6,7 +6,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +25,7 @@ from budgets.errors import (
     StoreClosed,
     StoreFull,
 )
-from budgets.livestore import COUNTER_IDLE_MS, UNRECORDED_EVENTS_MAX, LedgerTotal, LiveStore
+from budgets.livestore import COUNTER_IDLE_MS, UNRECORDED_EVENTS_MAX, LiveStore
 from budgets.models import ConfigVersion
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import TAG
@@ -443,7 +443,7 @@ async def test_release_of_a_swept_request_needs_not_know_when_it_was_admitted(
     sweep_as_dead(held)
     record_everything()
 
-    unsent = event_of(held.id, 0, team.context, team.context.valid_from_ms)
+    unsent = event_of(held.id, 0, team.context, 0)
     await store.release(held.id, otherwise=unsent)
     record_everything()
     await load(store, team.context.limits)
@@ -717,7 +717,7 @@ async def test_total_of_an_older_revision_is_read_again(store: LiveStore, cast: 
     (old,) = snapshots.ledger_totals([limit_on(of, 100)])
     current = partition()
     storekeeper.reload(generation=current.generation, revision=old.revision, accounts=[])
-    older = LedgerTotal(**{**_fields(old), "revision": old.revision - 1})
+    older = replace(old, revision=old.revision - 1)
 
     assert not await store.load(older)
     assert await store.load(old)
@@ -901,7 +901,7 @@ async def test_all_that_is_remembered_is_sent_again_in_a_new_generation_and_coun
 ) -> None:
     team = await bench(store, cast.organization)
     events = [await team.spend(n) for n in range(1, 4)]
-    store.unconfirmed.mark_all_unknown()
+    store.unconfirmed.begin_generation()
 
     await store.resend()
 
@@ -1134,7 +1134,3 @@ def _drop(of: PathAccount) -> None:
 
 def _now_ms() -> int:
     return int(time.time() * 1_000)
-
-
-def _fields(total: LedgerTotal) -> dict[str, object]:
-    return {name: getattr(total, name) for name in LedgerTotal.__slots__}

@@ -1,5 +1,7 @@
 """The gateway's memory keeps an event until the ledger has it, and no longer."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,11 +91,21 @@ def test_new_generation_makes_every_outcome_unknown() -> None:
     memory = remembering("5-0", "6-0")
     memory.add(event("sending"))
 
-    memory.mark_all_unknown()
+    memory.begin_generation()
     memory.forget_up_to("99-0")
 
-    assert {each.id for each in memory.of_unknown_outcome()} == {"5-0", "6-0"}
+    assert {each.id for each in memory.of_unknown_outcome()} == {"5-0", "6-0", "sending"}
     assert len(memory) == 3
+
+
+def test_only_what_was_sent_holds_money() -> None:
+    memory = Unconfirmed()
+    memory.add(replace(event("unsent"), is_unsent=True))
+    before = memory.holds_money()
+
+    memory.add(event("sent"))
+
+    assert (before, memory.holds_money()) == (False, True)
 
 
 @given(

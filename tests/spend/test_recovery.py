@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -206,13 +207,31 @@ async def test_event_that_is_sent_again_after_recovery_counts_once(
     restart_the_store()
     reopened(store)
 
-    store.unconfirmed.mark_all_unknown()
+    store.unconfirmed.begin_generation()
     await store.resend()
     record_everything()
     await load(store, team.context.limits)
 
     assert rows_of(event.id) == [("usage", 5)]
     assert team.counter.spent == 5
+
+
+async def test_request_that_was_never_sent_is_not_charged_after_recovery(
+    store: LiveStore, cast: Cast
+) -> None:
+    """Its reservation outlives the loss: somebody must end it, or the sweeper charges it in full."""
+    team = await bench(store, cast.organization)
+    held = await team.reserve(7)
+    restart_the_store()
+    await store.release(held.id, otherwise=replace(held.event(0), admitted_ms=0, is_unsent=True))
+
+    reopened(store)
+    store.unconfirmed.begin_generation()
+    await store.resend()
+    storekeeper.sweep(generation=store.generation, alive=[])
+    record_everything()
+
+    assert sum(amount for _, amount in rows_of(held.id)) == 0
 
 
 async def test_versions_are_those_of_postgres_from_the_first_request_on(
