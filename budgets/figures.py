@@ -6,7 +6,7 @@ Four queries and three trips to the live store, however many accounts. A live st
 makes the figures older, and they say so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -122,7 +122,9 @@ def _spending(ids: list[UUID], at: datetime) -> _Spending:
 
 
 def _recorded_until(
-    position: str, unrecorded: Sequence[storekeeper.Entry | storekeeper.Unreadable] | None, at: datetime
+    position: str,
+    unrecorded: Sequence[storekeeper.Entry | storekeeper.Unreadable] | None,
+    at: datetime,
 ) -> datetime | None:
     """Return up to when the ledger knows everything; None where nothing can tell."""
     if unrecorded == []:

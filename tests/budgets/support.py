@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psycopg
@@ -27,8 +27,9 @@ from budgets.livestore import Admission, LiveStore
 from budgets.models import Account, AccountKind, Organization, Partition
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
+from budgets.scripts import TAG
 from budgets.store_connection import StoreConnection
-from budgets.storekeeper import PARTITION, TAG, Counter
+from budgets.storekeeper import PARTITION, Counter, Entry
 from budgets.unconfirmed import Event
 from spend import events, recorder, recovery
 from spend.events import Described, Outcome
@@ -197,7 +198,7 @@ def event_of(id: str, cost: int, context: Context, admitted_ms: int, payload: by
     )
 
 
-def payload_of(context: Context, *, outcome: Outcome = NOTHING, **fields: object) -> bytes:
+def payload_of(context: Context, *, outcome: Outcome = NOTHING, **fields: Any) -> bytes:
     """Return what describes a request of this path; ``fields`` are those of ``Described``."""
     return events.encode(
         replace(_DESCRIBED, organization_id=context.organization_id, **fields), outcome
@@ -229,11 +230,10 @@ def is_loaded(of: PathAccount) -> bool:
     return bool(storekeeper.counters_of([of.id])[of.id])
 
 
-def entries_of(*ids: str) -> list[storekeeper.Entry]:
+def entries_of(*ids: str) -> list[Entry]:
     """Return what the stream holds of these requests."""
-    return [
-        entry for entry in storekeeper.read_stream(after="0-0", count=1_000_000) if entry.id in ids
-    ]
+    entries = storekeeper.read_stream(after="0-0", count=1_000_000)
+    return [each for each in entries if isinstance(each, Entry) and each.id in ids]
 
 
 def partition() -> Partition:

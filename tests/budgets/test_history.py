@@ -1,7 +1,9 @@
 """Who changed what, and when: kept by triggers, for services and for SQL by hand alike."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import Error as DatabaseError
@@ -24,7 +26,7 @@ def last_of(table: str, id: object) -> Change:
     return history_of(table, id)[-1]
 
 
-def execute(sql: str, values: object = None) -> None:
+def execute(sql: str, values: Sequence[Any] | None = None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
 

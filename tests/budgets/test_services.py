@@ -1,9 +1,10 @@
 """Each write does one thing in one transaction, or says which field is wrong and does nothing."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -43,7 +44,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def execute(sql: str, values: object = None) -> None:
+def execute(sql: str, values: Sequence[Any] | None = None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
 
@@ -245,11 +246,15 @@ def test_master_key_is_never_a_key_that_calls_models(cast: Cast) -> None:
 
 
 def test_member_twice_is_a_conflict(cast: Cast) -> None:
-    add = {"team": cast.team, "user": cast.user, "role": TeamRole.USER, "terms": FIVE, "now": now()}
-    tenancy.add_member(**add)
+    def add() -> Membership:
+        return tenancy.add_member(
+            team=cast.team, user=cast.user, role=TeamRole.USER, terms=FIVE, now=now()
+        )
+
+    add()
 
     with pytest.raises(Conflict) as refusal:
-        tenancy.add_member(**add)
+        add()
 
     assert refusal.value.field == "member"
     assert Membership.objects.filter(team=cast.team, user=cast.user).count() == 1

@@ -10,8 +10,8 @@ from django.conf import settings
 from budgets import scripts, store_connection, storekeeper
 from budgets.errors import BudgetBusy, OutcomeUnknown
 from budgets.livestore import LiveStore
+from budgets.scripts import TAG
 from budgets.store_connection import Address, ReplyError, StoreConnection
-from budgets.storekeeper import TAG
 from tests.budgets.support import (
     Bench,
     CutWire,

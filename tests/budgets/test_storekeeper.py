@@ -11,8 +11,10 @@ from django.conf import settings
 from budgets import scripts, storekeeper
 from budgets.livestore import LiveStore
 from budgets.models import ConfigVersion, Partition
+from budgets.money import Units
 from budgets.periods import FOREVER
-from budgets.storekeeper import TAG, Counter, NotQuiet
+from budgets.scripts import TAG
+from budgets.storekeeper import Counter, NotQuiet
 from spend import recorder
 from tests.budgets.support import (
     DOLLAR,
@@ -246,7 +248,7 @@ async def test_view_shows_stream_counters_and_reservations_of_one_instant(
     view = storekeeper.view()
 
     (reservation,) = [each for each in view.reservations if each.id == held.id]
-    assert view.counters[team.account.id] == [Counter(FOREVER, 7, 5)]
+    assert view.counters[team.account.id] == [Counter(FOREVER, Units(7), Units(5))]
     assert [entry.amount for entry in view.entries if entry.id == event.id] == [7]
     assert reservation.amount == 5
     assert reservation.path == tuple(each.id for each in team.context.path)

@@ -19,6 +19,7 @@ from budgets.periods import FOREVER, Period, period_at
 from budgets.services import accounts, budgets
 from budgets.services.accounts import Terms
 from spend import ledger
+from spend.models import QuarterHour
 from tests.budgets.support import (
     Bench,
     account,
@@ -252,13 +253,13 @@ def test_sum_of_a_period_has_its_start_and_not_its_end(cast: Cast) -> None:
     start = datetime(2026, 3, 1, tzinfo=UTC)
     for bucket, amount in ((start - timedelta(minutes=15), 1), (start, 10),
                            (start + timedelta(days=1), 100)):  # fmt: skip
-        ledger.QuarterHour.objects.create(
+        QuarterHour.objects.create(
             account_id=of.id, bucket_start=bucket, model="", provider="", deployment="",
             amount_units=amount, events=1, input_tokens=0, output_tokens=0,
         )  # fmt: skip
 
     summed = ledger.sum_of(of.id, Period(start, start + timedelta(days=1)))
-    ledger.QuarterHour.objects.filter(account_id=of.id).delete()
+    QuarterHour.objects.filter(account_id=of.id).delete()
 
     assert summed == (10, 1)
 

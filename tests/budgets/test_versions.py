@@ -1,10 +1,11 @@
 """Whoever changes the configuration, and however: the version grows, in the order of commits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import psycopg
 import pytest
@@ -24,10 +25,10 @@ from budgets.models import (
     TeamRole,
     User,
 )
+from budgets.scripts import TAG
 from budgets.services import accounts, budgets, keys, tenancy
 from budgets.services.accounts import Terms
 from budgets.services.keys import Owner
-from budgets.storekeeper import TAG
 from tests.budgets.support import account
 from tests.conftest import Cast
 
@@ -66,7 +67,7 @@ def world(cast: Cast) -> World:
     return World(cast, cast.team, member, cast.user, key, budget)
 
 
-def execute(sql: str, values: object = None) -> None:
+def execute(sql: str, values: Sequence[Any] | None = None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
 

@@ -191,7 +191,8 @@ async def test_chunks_before_the_last_say_usage_null_when_it_is_asked_for(sandbo
     "usage", [{"prompt_tokens": -1, "cost": 10**40, "odd": [None, 0.1]}, {}, "plenty"]
 )
 async def test_scripted_usage_is_told_verbatim(sandbox: Running, usage: Any, stream: bool) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    options: dict[str, Any] = asked if stream else {}
     request_id = f"verbatim-{stream}-{usage}"[:60]
 
     async with raw(sandbox) as client:
@@ -222,7 +223,8 @@ async def test_the_default_reply_keeps_within_the_tokens_asked_for(
     sandbox: Running, limit: str
 ) -> None:
     async with sdk(sandbox) as client:
-        reply = await client.chat.completions.create(**chat(), **{limit: 3})
+        asked: Any = chat() | {limit: 3}
+        reply = await client.chat.completions.create(**asked)
 
     assert reply.choices[0].message.content == "You said: he"
     assert reply.choices[0].finish_reason == "length"
@@ -242,7 +244,8 @@ async def test_a_scripted_reply_ignores_the_tokens_asked_for(sandbox: Running) -
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_every_choice_asked_for_is_given_and_counted(sandbox: Running, stream: bool) -> None:
-    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    options: dict[str, Any] = asked if stream else {}
     request = chat(n=3, sandbox={"reply": "abcdefgh"}, **options)
 
     async with raw(sandbox) as client, post(client, request, f"three-{stream}") as response:
@@ -524,11 +527,14 @@ async def test_200_parallel_requests_each_have_their_own_reply_and_one_pair_of_l
         assert f"marker-{number:03}" in text
         assert text.count("marker-") == 1
     names = {f"parallel-{number:03}" for number in range(200)}
-    for event in ("accepted", "end"):
-        lines = [line for line in sandbox.lines(event=event) if line["request_id"] in names]
-        assert len(lines) == 200
-        assert {line["request_id"] for line in lines} == names
-    assert all(line["completed"] for line in lines)
+    accepted, ended = (
+        [line for line in sandbox.lines(event=event) if line["request_id"] in names]
+        for event in ("accepted", "end")
+    )
+    assert len(accepted) == len(ended) == 200
+    assert {line["request_id"] for line in accepted} == names
+    assert {line["request_id"] for line in ended} == names
+    assert all(line["completed"] for line in ended)
 
 
 async def test_the_end_is_in_the_log_by_the_time_the_client_has_read_it(sandbox: Running) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from django.db import transaction
@@ -26,7 +26,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def priced(cost: int, *, status: int = 200, **fields: object) -> Outcome:
+def priced(cost: int, *, status: int = 200, **fields: Any) -> Outcome:
     """Return an outcome that costs so many units of a dollar."""
     return Outcome(status=status, cost=Decimal(cost).scaleb(-9), usage={}, **fields)
 

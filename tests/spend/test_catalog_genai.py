@@ -10,6 +10,7 @@ from genai_prices.types import (
     ClauseEquals,
     ClauseOr,
     ClauseStartsWith,
+    ConditionalPrice,
     ModelInfo,
     ModelPrice,
     StartDateConstraint,
@@ -222,9 +223,7 @@ def test_dated_prices_apply_from_their_dates_on() -> None:
     for provider, info in dated:
         listed = pricebook.listed(provider=provider, name=info.id)
         assert listed is not None
-        starts = [
-            catalog_genai._start(each.constraint) for each in info.prices  # type: ignore[union-attr]
-        ]  # fmt: skip
+        starts = [_start(each) for each in _conditional(info)]
         assert [start for start, _ in listed.prices] == sorted(set(starts))
         for start in starts:
             price = listed.price_at(start)
@@ -267,6 +266,16 @@ def _names(models: list[ModelInfo]) -> Iterator[str]:
             elif isinstance(clause, ClauseStartsWith):
                 yield clause.starts_with
                 yield f"{clause.starts_with}-20260102"
+
+
+def _conditional(info: ModelInfo) -> list[ConditionalPrice]:
+    assert not isinstance(info.prices, ModelPrice)
+    return info.prices
+
+
+def _start(price: ConditionalPrice) -> datetime:
+    assert isinstance(price.constraint, StartDateConstraint | None)
+    return catalog_genai._start(price.constraint)
 
 
 def _request(price: Price) -> Decimal:

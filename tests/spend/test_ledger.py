@@ -1,8 +1,9 @@
 """The ledger: append-only, by day, and everything summed from it agrees with it."""
 
 import random
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import Error as DatabaseError
@@ -208,7 +209,7 @@ def test_models_and_deployments_are_summed_apart(cast: Cast) -> None:
         (entries[2], payload_of(path, model="b", deployment="other")),
     ]
 
-    apply(*(_with_payload(each, payload) for each, payload in named))
+    apply(*(replace(each, payload=payload) for each, payload in named))
 
     rows = QuarterHour.objects.filter(account_id=of.id).values_list("model", "amount_units")
     assert sorted(rows) == [("a", 1), ("b", 10), ("b", 100)]
@@ -220,7 +221,7 @@ def test_end_users_and_tags_are_summed_apart_from_accounts(cast: Cast) -> None:
     path = context(organization, [account(organization), PathAccount(id, AccountKind.TAG, "t")])
     once = entry(path, 5, at=NOON)
 
-    apply(_with_payload(once, payload_of(path, tags=("t",))))
+    apply(replace(once, payload=payload_of(path, tags=("t",))))
 
     assert LabelDay.objects.get(account_id=id).amount_units == 5
     assert not Day.objects.filter(account_id=id).exists()
@@ -244,7 +245,7 @@ def test_requests_are_known_by_their_true_row_or_their_orphan(cast: Cast) -> Non
     path = context(cast.organization, [account(cast.organization)])
     true, orphan = entry(path, 1, at=NOON), entry(path, 1, at=NOON, kind="orphan")
     apply(true, orphan)
-    ids = [events.UUID(true.id), events.UUID(orphan.id)]
+    ids = [UUID(true.id), UUID(orphan.id)]
 
     assert ledger.recorded_requests([*ids, uuid4()]) == set(ids)
 
@@ -259,9 +260,3 @@ def _truncate_and_roll_back(table: str) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {table}")
         transaction.set_rollback(True)
-
-
-def _with_payload(each: "ledger.Entry", payload: bytes) -> "ledger.Entry":
-    return ledger.Entry(
-        **{name: getattr(each, name) for name in ledger.Entry.__slots__} | {"payload": payload}
-    )

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import IntegrityError
@@ -21,7 +22,7 @@ def provider() -> Provider:
     return Provider.objects.create(slug=f"p-{uuid.uuid4().hex[:12]}", name="P")
 
 
-def model(of: Provider, name: str, **fields: object) -> Model:
+def model(of: Provider, name: str, **fields: Any) -> Model:
     return Model.objects.create(provider=of, name=name, **fields)
 
 

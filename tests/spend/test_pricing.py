@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgets.money import EXACT
 from spend import pricing, usage
 from spend.pricing import (
     INPUT_COMPONENTS,
     KIND_OF,
     OUTPUT_COMPONENTS,
     Component,
+    Cost,
     Price,
     Rate,
     UnboundedCost,
@@ -66,7 +68,7 @@ def test_each_class_is_priced_once_at_its_own_rate() -> None:
 def test_nothing_costs_nothing() -> None:
     cost = pricing.cost(price=FULL, usage={Component.INPUT: 0})
 
-    assert (cost.amount, cost.lines, cost.unpriced) == (0, (), ())
+    assert cost == Cost(amount=Decimal(0), lines=(), unpriced=())
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,8 @@ def test_rate_of_zero_is_a_price() -> None:
 
     cost = pricing.cost(price=at, usage={Component.INPUT: 3})
 
-    assert (cost.amount, cost.unpriced) == (0, ())
+    assert cost.amount == 0
+    assert cost.unpriced == ()
     assert [line.quantity for line in cost.lines] == [3]
 
 
@@ -165,7 +168,8 @@ def test_class_that_has_a_rate_only_above_a_threshold_is_unpriced_below() -> Non
     above = pricing.cost(price=at, usage={Component.INPUT: 201, Component.OUTPUT: 1})
 
     assert below.unpriced == (Component.OUTPUT,)
-    assert (above.amount, above.unpriced) == (206, ())
+    assert above.amount == 206
+    assert above.unpriced == ()
 
 
 # --- Exact -------------------------------------------------------------------------------
@@ -198,7 +202,7 @@ def test_cost_is_the_exact_sum_in_whole_numbers(
 
     attos = [int(amount.scaleb(18)) for amount in amounts]
     expected = sum(atto * used[c] for c, atto in zip(components, attos, strict=True))
-    assert cost.amount.scaleb(18, context=pricing.EXACT) == expected
+    assert cost.amount.scaleb(18, context=EXACT) == expected
 
 
 # --- Ceilings ----------------------------------------------------------------------------
@@ -364,5 +368,5 @@ def _as_chat(case: dict[str, object]) -> dict[str, object]:
 
 def _times(amount: str, quantity: int) -> Decimal:
     """Multiply in whole numbers, where nothing can be rounded."""
-    attos = int(Decimal(amount).scaleb(18, context=pricing.EXACT)) * quantity
-    return Decimal(attos).scaleb(-18, context=pricing.EXACT)
+    attos = int(Decimal(amount).scaleb(18, context=EXACT)) * quantity
+    return Decimal(attos).scaleb(-18, context=EXACT)

@@ -1,8 +1,13 @@
 """Each event reaches the ledger exactly once, whatever happens to recorders and store."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import Error as DatabaseError
@@ -19,9 +24,10 @@ from budgets.models import (
     derived_account_id,
 )
 from budgets.periods import FOREVER
-from budgets.storekeeper import TAG
-from spend import events, ledger, recorder
+from budgets.scripts import TAG
+from spend import ledger, recorder
 from spend.models import SetAside, SpendEvent
+from spend.pricing import Component, Line
 from spend.recorder import LostRace
 from tests.budgets.support import (
     DOLLAR,
@@ -53,7 +59,7 @@ from tests.spend.support import (
 pytestmark = pytest.mark.usefixtures("alone", "orm_in_async")
 
 
-def total_of(account_id: object) -> tuple[int, int]:
+def total_of(account_id: UUID) -> tuple[int, int]:
     kept = PeriodTotal.objects.get(account=account_id, period_start=FOREVER.start)
     return kept.amount_units, kept.events
 
@@ -202,7 +208,7 @@ async def test_row_says_who_what_through_whom_and_at_which_price(
     store: LiveStore, cast: Cast
 ) -> None:
     team = await bench(store, cast.organization)
-    line = events.Line(events.Component.INPUT, 3, Decimal("0.000000001"), Decimal("0.000000003"))
+    line = Line(Component.INPUT, 3, Decimal("0.000000001"), Decimal("0.000000003"))
     outcome = priced(
         7,
         status=201,
@@ -210,7 +216,7 @@ async def test_row_says_who_what_through_whom_and_at_which_price(
         lines=(line,),
         settled_at=datetime(2026, 1, 2, tzinfo=UTC),
     )
-    outcome = events.Outcome(**{**_fields(outcome), "usage": {events.Component.INPUT: 3}})
+    outcome = replace(outcome, usage={Component.INPUT: 3})
     payload = payload_of(
         team.context, outcome=outcome, model="asked", upstream_model="named", tags=("a", "b"),
         end_user="customer", team="t", user="u", streamed=True, reserved_units=9,
@@ -258,25 +264,46 @@ async def test_damaged_payload_still_counts_and_is_flagged(
     assert rolled_up(team.account.id)["QuarterHour"] == (7, 1)
 
 
-async def test_event_that_postgres_refuses_is_set_aside_and_stops_no_other(
-    store: LiveStore, cast: Cast
+@pytest.mark.parametrize(
+    "refused",
+    [{"upstream_model": "\x00"}, {"end_user": "a\x00b"}, {"model": "m" * 300}, {"tags": ("\x00",)}],
+    ids=["NUL in a row", "NUL in an end user", "too long", "NUL in a tag"],
+)
+async def test_event_that_postgres_refuses_is_set_aside_counts_and_stops_no_other(
+    refused: dict[str, Any], store: LiveStore, cast: Cast, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Protocol, 13. Postgres keeps no NUL; no recorder gets past such an event otherwise."""
+    """Protocol, 13: its amount, time and accounts are in the ledger; the rest is for a person."""
+    caplog.set_level(logging.CRITICAL)
     team = await bench(store, cast.organization)
     record_everything()
-    poison = await team.settle(
-        await team.reserve(9), 7, payload=payload_of(team.context, upstream_model="\x00")
-    )
+    payload = payload_of(team.context, **refused)
+    poison = await team.settle(await team.reserve(9), 7, payload=payload)
     healthy = await team.spend(5)
 
-    try:
+    with _poison_removed(poison.id, team.account):
         record_everything()
-    finally:
-        _remove_poison(poison.id, team.account)
 
     assert rows_of(healthy.id) == [("usage", 5)]
-    assert total_of(team.account.id)[0] == 12
-    assert SetAside.objects.filter(fields__id=poison.id).exists() or rows_of(poison.id)
+    assert (rows_of(poison.id), row_of(poison.id).flags) == ([("usage", 7)], ["damaged"])
+    assert total_of(team.account.id) == (12, 2)
+    assert rolled_up(team.account.id)["Day"] == (12, 2)
+    assert SetAside.objects.filter(fields__id=poison.id).count() == 1
+
+
+async def test_entry_that_is_no_event_at_all_is_set_aside_and_stops_no_other(
+    store: LiveStore, cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    team = await bench(store, cast.organization)
+    record_everything()
+    fields = {"id": "none", "amount": "much", "event": b"\x00\xff"}
+    position = storekeeper.store().xadd(storekeeper.STREAM, fields).decode()
+    healthy = await team.spend(5)
+
+    record_everything()
+
+    assert rows_of(healthy.id) == [("usage", 5)]
+    assert SetAside.objects.get(position=position).fields["amount"] == "much"
 
 
 # --- Orphans -----------------------------------------------------------------------------
@@ -462,10 +489,6 @@ async def test_store_does_not_learn_the_revision_before_the_reloads_are_done(
     assert order == [None, "reload"]
 
 
-def _fields(outcome: events.Outcome) -> dict[str, object]:
-    return {name: getattr(outcome, name) for name in events.Outcome.__slots__}
-
-
 def _derived(cast: Cast, kind: AccountKind, text: str) -> PathAccount:
     id = derived_account_id(organization_id=cast.organization.pk, kind=kind, text=text)
     return PathAccount(id, kind, text)
@@ -475,9 +498,13 @@ def _admit_at(id: str, admitted_ms: int) -> None:
     storekeeper.store().hset(f"{TAG}r:{id}", "admitted", admitted_ms)
 
 
-def _remove_poison(id: str, of: PathAccount) -> None:
+@contextmanager
+def _poison_removed(id: str, of: PathAccount) -> Iterator[None]:
     """Let the other tests go on, also where the recorder is stuck."""
-    for left in entries_of(id):
-        storekeeper.store().xdel(storekeeper.STREAM, left.position)
-    storekeeper.store().delete(f"{TAG}c:{of.id.hex}")
-    record_everything()
+    try:
+        yield
+    finally:
+        for left in entries_of(id):
+            storekeeper.store().xdel(storekeeper.STREAM, left.position)
+            storekeeper.store().delete(f"{TAG}c:{of.id.hex}")
+        record_everything()

@@ -13,7 +13,7 @@ from budgets import storekeeper
 from budgets.errors import StoreClosed
 from budgets.livestore import LiveStore
 from budgets.models import ConfigVersion, Member, Partition, PeriodTotal
-from budgets.storekeeper import TAG
+from budgets.scripts import TAG
 from spend import recorder, recovery, verification
 from spend.recovery import Evicting, MembersAlive
 from tests.budgets.support import (
@@ -219,7 +219,7 @@ async def test_event_that_is_sent_again_after_recovery_counts_once(
 async def test_request_that_was_never_sent_is_not_charged_after_recovery(
     store: LiveStore, cast: Cast
 ) -> None:
-    """Its reservation outlives the loss: somebody must end it, or the sweeper charges it in full."""
+    """Its reservation outlives the loss; who does not end it has it charged in full."""
     team = await bench(store, cast.organization)
     held = await team.reserve(7)
     restart_the_store()

@@ -13,7 +13,7 @@ from budgets import storekeeper
 from budgets.livestore import LiveStore
 from budgets.models import PeriodTotal, Reload
 from budgets.periods import FOREVER
-from budgets.storekeeper import TAG
+from budgets.scripts import TAG
 from spend import verification
 from spend.models import Day, QuarterHour
 from spend.verification import Difference, NeverQuiet
