@@ -45,7 +45,7 @@ $(SYNCED): uv.lock pyproject.toml
 		{ echo "venv is missing: apt-get install -y python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --timeout 180 uv
-	UV_HTTP_TIMEOUT=180 UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never \
+	UV_HTTP_TIMEOUT=180 UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never \
 		$(BIN)/uv sync --frozen --quiet
 	@touch $@
 
