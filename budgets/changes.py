@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from django.db import IntegrityError, connection, transaction
+from psycopg.errors import UniqueViolation
 from redis.exceptions import RedisError
 
 from budgets import storekeeper
@@ -63,7 +64,9 @@ def unique(field: str) -> Iterator[None]:
         with transaction.atomic():
             yield
     except IntegrityError as error:
-        constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", None) or ""
+        if not isinstance(error.__cause__, UniqueViolation):
+            raise
+        constraint = error.__cause__.diag.constraint_name or ""
         raise Conflict(_FIELDS.get(constraint, field), "is taken") from error
 
 

@@ -35,6 +35,7 @@ UNRECORDED_EVENTS_MAX: Final = 2_000
 COUNTER_IDLE_MS: Final = 7 * 24 * 3_600 * 1_000
 TOMBSTONE_MS: Final = 120_000
 SETTLE_TRIES_AT_ONCE: Final = 3
+RESEND_FAILURES_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,17 @@ class LiveStore:
 
     async def resend(self) -> None:
         """Send again what had an unknown outcome, and forget what the ledger has."""
+        failures = 0
         for event in self.unconfirmed.of_unknown_outcome():
             try:
                 await self._settle_once(event)
-            except (OutcomeUnknown, StoreClosed):
+            except StoreClosed:
                 return
+            except OutcomeUnknown:
+                # One that always fails must not keep back those behind it.
+                failures += 1
+                if failures == RESEND_FAILURES_MAX:
+                    return
         position = await self._connection.command("HGET", f"{scripts.TAG}mark", "position")
         if isinstance(position, bytes):
             self.unconfirmed.forget_up_to(position.decode())

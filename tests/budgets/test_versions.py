@@ -79,6 +79,9 @@ def global_version() -> int:
 @contextmanager
 def another_connection() -> Iterator["psycopg.Connection"]:
     with psycopg.connect(settings.DATABASE_URL, autocommit=True) as other:
+        # Who waits for the other here would wait for ever.
+        for impatient in (other.execute, execute):
+            impatient("SET lock_timeout = '3s'")
         yield other
 
 

@@ -252,7 +252,10 @@ def wait_until(reached: Callable[[], bool]) -> None:
 
 
 def descendants(pid: int) -> set[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:  # it has ended meanwhile, and has none
+        return set()
     found = {int(child) for child in children}
     return found.union(*(descendants(child) for child in found))
 
