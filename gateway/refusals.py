@@ -25,10 +25,10 @@ def of_limit(error: LimitReached, *, context: Context) -> LimitRefused:
 def of_store(error: StoreUnavailable) -> Unavailable:
     """Return the answer where the live store could not be asked: neither yes nor no."""
     if isinstance(error, StoreClosed):
-        return Unavailable("The live store is not open.", code=error.code)
+        return Unavailable("The live store is not open.", code="store_closed")
     if isinstance(error, StoreFull):
-        return Unavailable("Too much spend waits to be recorded.", code=error.code)
-    return Unavailable("The live store cannot be reached.", code=error.code)
+        return Unavailable("Too much spend waits to be recorded.", code="recorder_behind")
+    return Unavailable("The live store cannot be reached.", code="store_unavailable")
 
 
 def _message(limit: Limit, error: LimitReached, currency: str, *, busy: bool) -> str:

@@ -136,6 +136,11 @@ class Stack:
         update_deployment(deployment=deployment, values={"api_base": base}, api_key="sk-sandbox")
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to what it starts in the background: Ctrl-C is to be heard."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_until(is_so: Callable[[], bool], *, seconds: float) -> None:
     """Return as soon as it is so; fail loudly if it never is."""
     until = time.monotonic() + seconds

@@ -16,6 +16,7 @@ import pytest
 from costplatform import ports, programs, welcome
 from costplatform.programs import Site
 from costplatform.servers import Addresses
+from tests.stack import heed_interrupts
 
 WAIT_SECONDS_MAX = 15.0
 
@@ -33,6 +34,7 @@ class Up:
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | {"COSTPLATFORM_SANDBOX": "off"} | variables,
+            preexec_fn=heed_interrupts,
         )
 
     def wait_for(self, sentence: str) -> str:

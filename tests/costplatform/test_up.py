@@ -13,7 +13,7 @@ import pytest
 
 from costplatform import ports
 from tests.gateway.support import PER_REQUEST, chat, get
-from tests.stack import wait_until
+from tests.stack import heed_interrupts, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_servers]
 
@@ -40,8 +40,9 @@ class Up:
         self.output = self.data.parent / f"up-{time.monotonic_ns()}.txt"
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "costplatform", "up"], env=self.env, stdout=out, stderr=out
-            )
+                [sys.executable, "-m", "costplatform", "up"], env=self.env, stdout=out, stderr=out,
+                preexec_fn=heed_interrupts,
+            )  # fmt: skip
         wait_until(lambda: self._is_ready() or self.process.poll() is not None, seconds=120)
         text = self.output.read_text()
         assert self._is_ready(), text

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+from django.db import connection
 
 from budgets import storekeeper
 from budgets.models import Member
@@ -104,6 +105,7 @@ def _busiest(stack: Stack, *, among: str) -> str:
     members = Counter(storekeeper.store().hget(key, "member") or b"" for key in keys)
     members_now = Member.objects.all()
     pids = {each.id.hex.encode(): each.name.rpartition(":")[2] for each in members_now}
+    connection.close()  # this runs in a thread that ends
     in_flight = {
         name: sum(n for member, n in members.items() if pids.get(member) == str(process.pid))
         for name, process in stack.processes.items()
