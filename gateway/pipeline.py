@@ -54,7 +54,7 @@ def refused(error: GatewayError, *, request_id: str | None = None) -> Reply:
 
 
 async def _serve(inbound: Inbound, request_id: str, process: GatewayProcess) -> Reply:
-    process.check_admits()
+    await process.wait_to_admit()
     secret = identity.secret_of(inbound.headers)
     snapshot = await process.identities.identify(secret)
     asked = chat.parse(inbound.body, headers=inbound.headers)

@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ ADMITS_FOR: Final = 2 / 3
 """A member stops admitting after this part of its lease, before others may take it for dead."""
 JOIN_SECONDS: Final = 0.5
 """How often a process that is no member looks whether the store is open."""
+FIRST_JOIN_SECONDS_MAX: Final = 5.0
+"""How long a request waits for a process that has just started."""
 RESEND_SECONDS: Final = 1.0
 DRAIN_SECONDS_MAX: Final = 40.0
 CONFIRM_SECONDS_MAX: Final = 5.0
@@ -70,6 +73,7 @@ class GatewayProcess:
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
         self._renewed_at = float("-inf")
+        self._has_joined = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._housekeeping: list[asyncio.Task[None]] = []
 
@@ -99,6 +103,18 @@ class GatewayProcess:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def wait_to_admit(self) -> None:
+        """
+        Return as soon as this process admits requests: one that has just started joins in a moment.
+
+        :raises Unavailable: as :meth:`check_admits`
+        """
+        if not self._has_joined.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_JOIN_SECONDS_MAX):
+                    await self._has_joined.wait()
+        self.check_admits()
 
     def check_admits(self) -> None:
         """
@@ -149,6 +165,7 @@ class GatewayProcess:
             return
         if is_open:
             self._adopt(generation)
+            self._has_joined.set()
         self._renewed_at = began
 
     def _adopt(self, generation: int) -> None:
