@@ -114,16 +114,19 @@ class LiveStore:
         Where the outcome stays unknown the event is kept and sent again by :meth:`resend`.
         """
         self.unconfirmed.add(event)
-        for _ in range(SETTLE_TRIES_AT_ONCE):
-            try:
-                await self._settle_once(event)
-            except OutcomeUnknown:
-                continue
-            except StoreClosed:
-                break
-            return
-        log.warning("settle_outcome_unknown", extra={"request_id": event.id})
-        self.unconfirmed.mark_unknown(event.id)
+        try:
+            for _ in range(SETTLE_TRIES_AT_ONCE):
+                try:
+                    await self._settle_once(event)
+                except OutcomeUnknown:
+                    continue
+                except StoreClosed:
+                    break
+                return
+            log.warning("settle_outcome_unknown", extra={"request_id": event.id})
+        finally:
+            # Also on a way out that nobody foresaw: what was not settled is sent again.
+            self.unconfirmed.mark_unknown(event.id)
 
     async def release(self, id: str, *, otherwise: Event) -> None:
         """
@@ -174,6 +177,8 @@ class LiveStore:
                 failures += 1
                 if failures == RESEND_FAILURES_MAX:
                     return
+        if not await self.is_open():
+            return  # the position would be another generation's
         position = await self._connection.command("HGET", f"{scripts.TAG}mark", "position")
         if isinstance(position, bytes):
             self.unconfirmed.forget_up_to(position.decode())

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from django.db import connection
+from django.db import connection, transaction
 
-from budgets import contexts
+from budgets import contexts, totals
 from budgets.contexts import Context, PathAccount, Terms
 from budgets.livestore import LedgerTotal
 from budgets.models import AccountBudget, ApiKey, ConfigVersion, Membership, OrganizationMembership
@@ -92,11 +92,37 @@ def read_key(*, digest: str, legacy_digest: str) -> KeySnapshot | None:
 
 def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
     """Return total, position and revision of each limit's period, all of one Postgres snapshot."""
+    rows = _read_totals(limits)
+    missing = {
+        (limit.account.id, limit.period)
+        for limit, (spent, *_) in zip(limits, rows, strict=True)
+        if spent is None
+    }
+    if missing:
+        # No row is not 0: it may be that nobody has summed the ledger yet.
+        with transaction.atomic():
+            totals.lock_partition()
+            totals.make_missing(wanted=missing)
+        rows = _read_totals(limits)
+    return [
+        LedgerTotal(
+            account=limit.account.id.hex,
+            start_ms=limit.period.start_ms,
+            end_ms=limit.period.end_ms,
+            spent=Units(spent or 0),
+            generation=generation,
+            position=position,
+            revision=revision,
+        )
+        for limit, (spent, generation, position, revision) in zip(limits, rows, strict=True)
+    ]
+
+
+def _read_totals(limits: Sequence[contexts.Limit]) -> list[tuple[int | None, int, str, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT wanted.account, wanted.first, wanted.last, coalesce(total.amount_units, 0),
-                   partition.generation, partition.position, partition.revision
+            SELECT total.amount_units, partition.generation, partition.position, partition.revision
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
                      WITH ORDINALITY AS wanted(account, first, last, n)
             CROSS JOIN budgets_partition partition
@@ -111,21 +137,7 @@ def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
                 [limit.period.end for limit in limits],
             ],
         )
-        rows = cursor.fetchall()
-    return [
-        LedgerTotal(
-            account=account.hex,
-            start_ms=limit.period.start_ms,
-            end_ms=limit.period.end_ms,
-            spent=Units(spent),
-            generation=generation,
-            position=position,
-            revision=revision,
-        )
-        for limit, (account, _, _, spent, generation, position, revision) in zip(
-            limits, rows, strict=True
-        )
-    ]
+        return list(cursor.fetchall())
 
 
 def _snapshot(key: ApiKey, version: int) -> KeySnapshot:

@@ -119,7 +119,7 @@ class StoreConnection:
         self._address = Address.of(url)
         self._timeout_seconds = timeout_ms / 1_000
         self._wire: _Wire | None = None
-        self._connecting: asyncio.Lock = asyncio.Lock()
+        self._connecting: asyncio.Future[_Wire] | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     async def command(self, *words: Argument) -> object:
@@ -149,15 +149,18 @@ class StoreConnection:
     async def close(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._wire is not None:
             self._wire.close()
 
     async def _open_wire(self) -> _Wire:
+        """Return the open connection; all who wait for one wait for the same."""
         if self._wire is not None and self._wire.is_open:
             return self._wire
-        async with self._connecting:
-            if self._wire is None or not self._wire.is_open:
-                self._wire = await self._connect()
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.ensure_future(self._connect())
+        self._wire = await asyncio.shield(self._connecting)
         return self._wire
 
     async def _connect(self) -> _Wire:
@@ -173,6 +176,9 @@ class StoreConnection:
         except (OSError, TimeoutError, ReplyError, OutcomeUnknown) as error:
             wire.close()
             raise OutcomeUnknown("the live store cannot be reached") from error
+        except asyncio.CancelledError:
+            wire.close()
+            raise
         self._watch_over(wire)
         return wire
 

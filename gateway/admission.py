@@ -43,7 +43,7 @@ from gateway.errors import (
 from gateway.process import GatewayProcess
 from spend import events, pricing
 from spend.events import Described, Outcome
-from spend.pricing import Price, UnboundedCost
+from spend.pricing import Component, Price, UnboundedCost
 
 ADMISSION_SECONDS_MAX: Final = 5.0
 LOAD_PAUSE_SECONDS: Final = 0.01
@@ -152,7 +152,7 @@ def make_offer(
 
 def _price(target: Target, currency: str, now: datetime) -> Price:
     price = target.price_at(now)
-    if price is None:
+    if price is None or not _prices_both_sides(price):
         raise ModelUnpriced(
             f"{target.model_name!r} has no price, so nobody can say what it would cost.",
             param="model",
@@ -164,6 +164,12 @@ def _price(target: Target, currency: str, now: datetime) -> Price:
             param="model",
         )
     return price
+
+
+def _prices_both_sides(price: Price) -> bool:
+    """A price that says nothing of the output would make it free."""
+    sides = (Component.INPUT, Component.OUTPUT)
+    return all(price.rate_of(side, input_tokens=0) is not None for side in sides)
 
 
 def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
@@ -226,7 +232,7 @@ async def _reserve(
         raise refusals.of_limit(refusal, context=context) from refusal
     except ReservationEnded as error:
         raise Unavailable("The request came too late.", code="store_unavailable") from error
-    except OutcomeUnknown:
+    except (OutcomeUnknown, asyncio.CancelledError):
         # It may have been reserved: end it, so that neither it nor a late packet holds money.
         process.spawn(
             process.store.release(

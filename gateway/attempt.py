@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 ERROR_STATUS_MIN = 400
 REDIRECT_STATUS_MIN = 300
+UNREAD_SECONDS_MAX = 120.0
+"""A client that has not taken the next piece for so long counts as gone."""
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Attempt:
         except money.AmountTooLarge:
             outcome = self._at_ceiling(outcome)
             event = self._admitted.event(outcome)
-        await self._process.store.settle(event)
+        await asyncio.shield(self._process.spawn(self._process.store.settle(event)))
         return outcome
 
     async def _exchange(self) -> Reply:
@@ -151,16 +153,16 @@ class Attempt:
         return Reply(response.status, response.headers | of_cost(self._admitted, outcome), body)
 
     async def _settle_broken(self) -> None:
-        """It was sent and may be billed: settle what is known of it, or our estimate."""
+        """It was sent, and may have been billed in full."""
         self.meter.flags.add(events.UPSTREAM_ERROR)
-        settled = self._process.spawn(self.settle(self.meter.outcome(settled_at=_now())))
+        settled = self._process.spawn(self.settle(self.meter.unseen(settled_at=_now())))
         await asyncio.shield(settled)
 
     async def _release(self) -> None:
         nothing = self.meter.nothing(settled_at=_now(), flags=(events.UPSTREAM_ERROR,))
-        await self._process.store.release(
-            self._admitted.request_id, otherwise=self._admitted.event(nothing)
-        )
+        event = self._admitted.event(nothing)
+        release = self._process.store.release(self._admitted.request_id, otherwise=event)
+        await asyncio.shield(self._process.spawn(release))
 
     async def _abandon(self, exchange: "asyncio.Task[Reply]") -> None:
         """The client has gone: wait a while for the answer's usage, then cancel the upstream."""
@@ -218,11 +220,15 @@ class Relay:
         self._out: deque[bytes] = deque()
         self._has_ended = False
         self._is_settled = False
+        self._loop = asyncio.get_running_loop()
+        self._touched_at = self._loop.time()
+        self._watch()
 
     def __aiter__(self) -> "Relay":
         return self
 
     async def __anext__(self) -> bytes:
+        self._touched_at = self._loop.time()
         while not self._out:
             if self._has_ended:
                 raise StopAsyncIteration
@@ -239,9 +245,19 @@ class Relay:
         else:
             self._response.close()
 
+    def _watch(self) -> None:
+        """Close a stream that nobody reads any more: a door may be dropped without a word."""
+        if self._is_settled:
+            return
+        if self._loop.time() - self._touched_at > UNREAD_SECONDS_MAX:
+            self._process.spawn(self.aclose())
+            return
+        self._loop.call_later(UNREAD_SECONDS_MAX / 4, self._watch)
+
     async def _pull(self) -> None:
         try:
             chunk = await anext(self._chunks, None)
+            self._touched_at = self._loop.time()
         except UpstreamBroke as error:
             self._meter.flags.add(events.UPSTREAM_ERROR)
             self._out.append(_error_event(error, self._attempt))

@@ -1,5 +1,6 @@
 """The models that can be asked for, with deployments and prices; read once for many requests."""
 
+import asyncio
 import random
 import time
 from collections.abc import Iterator, Mapping
@@ -99,6 +100,7 @@ class Catalogues:
         self._stale_seconds_max = stale_seconds_max
         self._kept = EMPTY
         self._checked_at = float("-inf")
+        self._reading = asyncio.Lock()
 
     async def get(self) -> Catalogue:
         """
@@ -119,6 +121,13 @@ class Catalogues:
 
         :raises Unavailable: if Postgres is away
         """
+        asked_at = time.monotonic()
+        async with self._reading:
+            if self._checked_at >= asked_at:
+                return self._kept  # somebody has read it while we waited
+            return await self._read()
+
+    async def _read(self) -> Catalogue:
         began = time.monotonic()
         try:
             if await self._database.run(version_of, GLOBAL_SCOPE) != self._kept.version:

@@ -15,7 +15,13 @@ MODEL_NAME_MAX: Final = 255
 _STANDARD_TIERS: Final = frozenset({None, "auto", "default"})
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
 # Fields that make the provider read or do more than the bytes of the request say.
-_UNBOUNDED_FIELDS: Final = ("web_search_options", "previous_response_id")
+_UNBOUNDED_FIELDS: Final = (
+    "web_search_options", "previous_response_id", "plugins", "search_parameters",
+)  # fmt: skip
+_CLIENT_TOOLS: Final = frozenset({"function", "custom"})
+# With these a provider serves another model than the one that was asked for and priced, or
+# answers at another time.
+_REFUSED_FIELDS: Final = ("models", "route", "fallbacks", "deferred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ def _count(fields: Mapping[str, Any], name: str, *, at_least: int, at_most: int)
 def _output_tokens(fields: Mapping[str, Any]) -> int | None:
     """Return the larger of both limits: providers differ on which one they obey."""
     asked = [
-        _count(fields, name, at_least=0, at_most=TOKENS_ASKED_MAX)
+        _count(fields, name, at_least=1, at_most=TOKENS_ASKED_MAX)
         for name in ("max_completion_tokens", "max_tokens")
     ]
     given = [number for number in asked if number is not None]
@@ -120,7 +126,11 @@ def _output_tokens(fields: Mapping[str, Any]) -> int | None:
 
 
 def _check_tier(fields: Mapping[str, Any]) -> None:
-    if fields.get("service_tier") not in _STANDARD_TIERS:
+    for name in _REFUSED_FIELDS:
+        if fields.get(name) is not None:
+            raise UnsupportedParameter(f"{name} is not supported here.", param=name)
+    tier = _typed(fields, "service_tier", str)
+    if tier not in _STANDARD_TIERS:
         raise UnsupportedParameter(
             "service_tier must be auto or default: other tiers have no price here.",
             param="service_tier",
@@ -131,13 +141,20 @@ def _bytes_bound(fields: Mapping[str, Any]) -> bool:
     """A token is at least a byte of text; images, audio and files bring tokens without bytes."""
     if any(fields.get(name) is not None for name in _UNBOUNDED_FIELDS):
         return False
+    tools = _typed(fields, "tools", list) or []
+    if not all(isinstance(t, dict) and _is_of(t.get("type"), _CLIENT_TOOLS) for t in tools):
+        return False
     return all(_is_text(message) for message in fields["messages"])
+
+
+def _is_of(kind: object, kinds: frozenset[str]) -> bool:
+    return isinstance(kind, str) and kind in kinds
 
 
 def _is_text(message: object) -> bool:
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):
-        return all(isinstance(p, dict) and p.get("type") in _TEXT_PARTS for p in content)
+        return all(isinstance(p, dict) and _is_of(p.get("type"), _TEXT_PARTS) for p in content)
     has_audio = isinstance(message, dict) and message.get("audio") is not None
     return not has_audio
 
@@ -154,14 +171,14 @@ def _end_user(fields: Mapping[str, Any]) -> str:
 
 def _tags(fields: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[str, ...]:
     named = (fields.get("metadata") or {}).get("tags") or []
-    if not isinstance(named, list):
-        raise InvalidRequest("metadata.tags must be a list.", param="metadata.tags")
+    if not isinstance(named, list) or not all(isinstance(tag, str) for tag in named):
+        raise InvalidRequest("metadata.tags must be a list of text.", param="metadata.tags")
     listed = [part.strip() for part in headers.get("x-litellm-tags", "").split(",")]
     tags = tuple(dict.fromkeys([*named, *(tag for tag in listed if tag)]))
     if len(tags) > TAGS_PER_REQUEST_MAX:
         raise InvalidRequest(f"At most {TAGS_PER_REQUEST_MAX} tags.", param="metadata.tags")
     for tag in tags:
-        if not isinstance(tag, str) or not tag or not _fits(tag, TAG_BYTES_MAX):
+        if not tag or not _fits(tag, TAG_BYTES_MAX):
             raise InvalidRequest(
                 f"Each tag must be text of at most {TAG_BYTES_MAX} bytes.", param="metadata.tags"
             )

@@ -59,11 +59,13 @@ async def send_reply(reply: Reply, send: Send) -> None:
     ]
     if reply.stream is None:
         headers.append((b"content-length", str(len(reply.body)).encode()))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
     if reply.stream is None:
+        await send(start)
         await send({"type": "http.response.body", "body": reply.body})
         return
     try:
+        await send(start)
         async for piece in reply.stream:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})

@@ -9,7 +9,7 @@ import orjson
 
 from spend import events, pricing, usage
 from spend.events import Outcome
-from spend.pricing import Price
+from spend.pricing import Price, Usage
 from spend.usage import Reading
 
 DONE = b"[DONE]"
@@ -27,6 +27,8 @@ class Meter:
     reading: Reading | None = None
     served_tier: str | None = None
     is_done: bool = False
+    is_whole: bool = False
+    """The answer came to its end, so that its usage is all of it."""
     flags: set[str] = field(default_factory=set)
 
     def read_reply(self, body: bytes) -> None:
@@ -37,13 +39,14 @@ class Meter:
             self.output_bytes = len(body)
             return
         if isinstance(reply, dict):
+            self.is_whole = True
             self.output_bytes = sum(map(len, _texts(reply, "message")))
             self._read(reply)
 
     def read_event(self, data: bytes) -> bool:
         """Read one event of a stream; return whether it carries usage and nothing else."""
         if data == DONE:
-            self.is_done = True
+            self.is_done = self.is_whole = True
             return False
         try:
             chunk = orjson.loads(data)
@@ -54,19 +57,14 @@ class Meter:
             return False
         self.output_bytes += sum(map(len, _texts(chunk, "delta")))
         self._read(chunk)
-        return chunk.get("usage") is not None and chunk.get("choices") == []
+        only_usage = chunk.get("usage") is not None and chunk.get("choices") == []
+        self.is_whole = self.is_whole or only_usage
+        return only_usage
 
     def outcome(self, *, settled_at: datetime) -> Outcome:
         """Return what the answer cost: by its usage, else by our own estimate, flagged."""
         flags = set(self.flags)
-        if self.reading is None:
-            flags.add(events.ESTIMATED)
-            counted = usage.estimated(
-                prompt_bytes=self.prompt_bytes, output_bytes=self.output_bytes
-            )
-        else:
-            counted = self.reading.usage
-            flags |= {events.USAGE_CLAMPED} if self.reading.was_clamped else set()
+        counted = self._counted(flags)
         cost = pricing.cost(price=self.price, usage=counted)
         flags |= {events.UNPRICED} if cost.unpriced else set()
         flags |= {events.OVER_CEILING} if cost.amount > self.ceiling else set()
@@ -80,6 +78,27 @@ class Meter:
             flags=tuple(sorted(flags)),
             settled_at=settled_at,
         )
+
+    def unseen(self, *, settled_at: datetime) -> Outcome:
+        """
+        Return the outcome of a request that was sent and of whose answer nothing was seen: it may
+        have been billed in full, so its ceiling counts, as that of an orphan does.
+        """
+        return Outcome(
+            status=self.status, cost=self.ceiling, usage={}, settled_at=settled_at,
+            flags=tuple(sorted({*self.flags, events.ESTIMATED})),
+        )  # fmt: skip
+
+    def _counted(self, flags: set[str]) -> Usage:
+        """Return what was used: as told at the end, else the most that was told or seen."""
+        told = self.reading
+        if told is not None and told.was_clamped:
+            flags.add(events.USAGE_CLAMPED)
+        if told is not None and self.is_whole:
+            return told.usage
+        flags.add(events.ESTIMATED)
+        seen = usage.estimated(prompt_bytes=self.prompt_bytes, output_bytes=self.output_bytes)
+        return seen if told is None else usage.larger(told.usage, seen)
 
     def nothing(self, *, settled_at: datetime, flags: tuple[str, ...] = ()) -> Outcome:
         """Return the outcome of a request that the provider does not bill."""

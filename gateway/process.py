@@ -48,6 +48,8 @@ class GatewayProcess:
     def __init__(self) -> None:
         self.id = uuid.uuid4()
         self.database = Database()
+        # Its own thread: a crowd of look-ups must not cost the membership.
+        self._membership = Database(threads=1)
         self.store = LiveStore(
             connection=StoreConnection(
                 url=settings.REDIS_URL, timeout_ms=settings.STORE_TIMEOUT_MS
@@ -96,6 +98,7 @@ class GatewayProcess:
         await self.upstream.close()
         await self.store.close()
         self.database.close()
+        self._membership.close()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         """Run something that must end even if the client does not wait for it."""
@@ -154,12 +157,12 @@ class GatewayProcess:
         """
         began = time.monotonic()
         try:
-            generation, is_open = await self.database.run(_generation)
+            generation, is_open = await self._membership.run(_generation)
             if not is_open and self._holds_nothing():
                 self._renewed_at = float("-inf")
-                await self.database.run(self._delete_member)
+                await self._membership.run(self._delete_member)
                 return
-            await self.database.run(self._write_member, generation)
+            await self._membership.run(self._write_member, generation)
         except DatabaseError as error:
             log.warning("membership_not_renewed", extra={"error": type(error).__name__})
             return
@@ -214,7 +217,7 @@ class GatewayProcess:
 
     async def _leave(self) -> None:
         try:
-            await self.database.run(self._delete_member)
+            await self._membership.run(self._delete_member)
         except DatabaseError as error:
             log.warning("membership_not_ended", extra={"error": type(error).__name__})
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from spend.pricing import Component, Usage
+from spend.pricing import OUTPUT_COMPONENTS, Component, Usage, total_of
 
 TOKENS_MAX: Final = 10**9
 
@@ -52,7 +52,10 @@ def of_openai_chat(reported: object) -> Reading | None:
     prompt = counts.take(reported, "prompt_tokens")
     completion = counts.take(reported, "completion_tokens")
     usage = _input(counts, prompt, _details(reported, "prompt_tokens_details"))
-    usage |= _output(counts, completion, _details(reported, "completion_tokens_details"))
+    # Some providers leave reasoning out of completion_tokens and have it in the total only.
+    apart = max(0, counts.take(reported, "total_tokens") - prompt - completion)
+    details = _details(reported, "completion_tokens_details")
+    usage |= _output(counts, completion + apart, details, reasoning_at_least=apart)
     usage[Component.REQUEST] = 1
     return Reading({k: n for k, n in usage.items() if n}, counts.clamped)
 
@@ -95,15 +98,22 @@ def _written(
 
 
 def _output(
-    counts: _Counts, completion: int, details: Mapping[str, object]
+    counts: _Counts, completion: int, details: Mapping[str, object], *, reasoning_at_least: int
 ) -> dict[Component, int]:
-    reasoning = counts.take(details, "reasoning_tokens", at_most=completion)
+    told = counts.take(details, "reasoning_tokens", at_most=completion)
+    reasoning = max(told, reasoning_at_least)
     audio = counts.take(details, "audio_tokens", at_most=completion - reasoning)
     return {
         Component.OUTPUT: completion - reasoning - audio,
         Component.REASONING: reasoning,
         Component.OUTPUT_AUDIO: audio,
     }
+
+
+def larger(told: Usage, seen: Usage) -> Usage:
+    """Return ``told``, its output raised to what was seen of it: the telling was cut off."""
+    missing = total_of(seen, OUTPUT_COMPONENTS) - total_of(told, OUTPUT_COMPONENTS)
+    return {**told, Component.OUTPUT: told.get(Component.OUTPUT, 0) + max(0, missing)}
 
 
 BYTES_PER_TOKEN: Final = 4

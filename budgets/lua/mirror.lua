@@ -4,13 +4,16 @@
 if closed(ARGV[1]) then
   return { "closed" }
 end
-if before(position(), ARGV[2]) then
-  redis.call("HSET", MARK, "position", ARGV[2])
+local recorded = position()
+if before(recorded, ARGV[2]) then
+  recorded = ARGV[2]
 end
+-- Trim first: when the store is full, only a script that begins by freeing may go on to write.
+local ms, sequence = string.match(recorded, "^(%d+)-(%d+)$")
+redis.call("XTRIM", STREAM, "MINID", ms .. "-" .. as_text(tonumber(sequence) + 1))
+redis.call("HSET", MARK, "position", recorded)
 local revision = tonumber(redis.call("HGET", MARK, "revision") or 0)
 if ARGV[3] ~= "" and tonumber(ARGV[3]) > revision then
   redis.call("HSET", MARK, "revision", ARGV[3])
 end
-local ms, sequence = string.match(position(), "^(%d+)-(%d+)$")
-redis.call("XTRIM", STREAM, "MINID", ms .. "-" .. as_text(tonumber(sequence) + 1))
 return { "mirrored" }

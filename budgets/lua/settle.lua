@@ -23,11 +23,12 @@ end
 local held = redis.call("HMGET", reservation_of(id), "amount", "admitted", "path")
 if held[1] then
   admitted, path = held[2], held[3]
+  -- Freeing comes first: a full store lets the rest of the script pass then.
+  redis.call("DEL", reservation_of(id))
+  redis.call("ZREM", OPEN, id)
   for account in each_account(path) do
     add(account, "r", tonumber(admitted), negative(held[1]))
   end
-  redis.call("DEL", reservation_of(id))
-  redis.call("ZREM", OPEN, id)
 end
 for account in each_account(path) do
   add(account, "s", tonumber(admitted), amount)

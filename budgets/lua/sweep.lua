@@ -18,12 +18,12 @@ end
 if alive and now_ms() < tonumber(held[3]) then
   return { "kept" }
 end
+redis.call("DEL", reservation_of(id))
+redis.call("ZREM", OPEN, id)
 for account in each_account(held[5]) do
   add(account, "r", tonumber(held[2]), negative(held[1]))
   add(account, "s", tonumber(held[2]), held[1])
 end
-redis.call("DEL", reservation_of(id))
-redis.call("ZREM", OPEN, id)
 redis.call("XADD", STREAM, "*", "id", id, "amount", held[1], "admitted", held[2],
   "path", held[5], "kind", "orphan", "event", held[6])
 -- The admission goes along: who released the request may never have learned it.

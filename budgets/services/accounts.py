@@ -85,6 +85,7 @@ def attach(*, account: Account, budget: Budget, now: datetime) -> None:
         raise InvalidInput("budget_id", "belongs to another organization")
     if account.kind not in BUDGETED_KINDS:
         raise InvalidInput("budget_id", f"cannot be put on an account of kind {account.kind}")
+    totals.lock_partition()  # before the terms are read: nobody changes them meanwhile
     AccountBudget.objects.get_or_create(account=account, budget=budget)
     totals.begin(account_ids=[account.id], at=now)
 

@@ -40,6 +40,7 @@ def update_budget(
     if name is not None:
         budget.name = name
     with change(scope=budget.organization_id):
+        totals.lock_partition()  # before the holders are read: nobody becomes one meanwhile
         write_terms(budget, checked)
         holders = AccountBudget.objects.filter(budget=budget)
         totals.begin(account_ids=list(holders.values_list("account_id", flat=True)), at=now)

@@ -46,8 +46,38 @@ def test_a_field_that_does_not_fit_is_named(field: str, value: object) -> None:
 
 @pytest.mark.parametrize("tier", ["flex", "priority", "batch", 7, ["auto"], {}])
 def test_a_tier_without_a_price_is_refused(tier: object) -> None:
-    with pytest.raises((UnsupportedParameter, TypeError)):
+    with pytest.raises(GatewayError) as refusal:
         parse(service_tier=tier)
+
+    assert refusal.value.param == "service_tier"
+
+
+@pytest.mark.parametrize("name", ["models", "route", "fallbacks", "deferred"])
+def test_what_would_have_another_model_answer_is_refused(name: str) -> None:
+    fields: dict[str, Any] = {name: ["another"]}
+
+    with pytest.raises(UnsupportedParameter) as refusal:
+        parse(**fields)
+
+    assert refusal.value.param == name
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": []}]},
+        {"plugins": [{"id": "web"}]},
+        {"search_parameters": {"mode": "on"}},
+        {"messages": [{"role": "user", "content": [{"type": []}]}]},
+    ],
+)
+def test_bytes_bound_nothing_where_the_provider_reads_more(fields: dict[str, Any]) -> None:
+    assert not parse(**fields).bytes_bound_input
+
+
+def test_tools_of_the_client_are_bound_by_their_bytes() -> None:
+    assert parse(tools=[{"type": "function", "function": {"name": "f"}}]).bytes_bound_input
 
 
 def test_the_larger_of_both_output_limits_counts() -> None:
@@ -111,7 +141,7 @@ def test_end_user_and_tags_are_taken_from_body_and_header_and_tags_are_not_sent_
 
 
 @pytest.mark.parametrize(
-    "tags", ["a", ["a"] * 3 + [7], [""], ["x" * 257], [str(n) for n in range(17)]]
+    "tags", ["a", ["a", 7], [""], ["x" * 257], [str(n) for n in range(17)], [{}], [[]]]
 )
 def test_tags_that_do_not_fit_are_refused(tags: object) -> None:
     with pytest.raises(InvalidRequest) as refusal:

@@ -70,6 +70,25 @@ def test_a_stream_is_billed_by_its_last_usage(meter: Meter) -> None:
     assert meter.outcome(settled_at=NOW).cost == Decimal("0.014")
 
 
+def test_a_stream_that_was_cut_off_is_billed_by_the_most_that_was_told_or_seen(
+    meter: Meter,
+) -> None:
+    told = {"prompt_tokens": 10, "completion_tokens": 0}
+    chunk = {"choices": [{"delta": {"content": "x" * 400}}], "usage": told}
+
+    meter.read_event(json.dumps(chunk).encode())
+
+    outcome = meter.outcome(settled_at=NOW)
+    assert outcome.usage == {Component.INPUT: 10, Component.OUTPUT: 100, Component.REQUEST: 1}
+    assert outcome.flags == ("estimated",)
+
+
+def test_an_answer_of_which_nothing_was_seen_counts_at_its_ceiling(meter: Meter) -> None:
+    outcome = meter.unseen(settled_at=NOW)
+
+    assert (outcome.cost, outcome.flags) == (meter.ceiling, ("estimated",))
+
+
 def test_a_cost_above_the_ceiling_is_kept_and_flagged(meter: Meter) -> None:
     meter.read_reply(b'{"usage": {"prompt_tokens": 2000, "completion_tokens": 0}}')
 

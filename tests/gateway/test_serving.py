@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
+from budgets import storekeeper
 from budgets.services.accounts import Terms
 from budgets.services.keys import block_key, update_key
 from budgets.services.tenancy import update_organization
 from gateway.models import Deployment
 from gateway.services import create_deployment
+from spend.models import SpendEvent
 from tests.conftest import Cast
 from tests.gateway.support import (
     CHAT,
@@ -252,6 +254,21 @@ def test_a_client_that_goes_away_from_an_endless_answer_is_billed_by_what_was_se
     assert recorded(request_id).flags == ["client_closed", "estimated"]
 
 
+def test_a_client_that_leaves_while_its_reserve_is_under_way_is_charged_nothing(
+    door: str, cast: Cast, stack: Stack
+) -> None:
+    key = cast.key("1")
+    recorded(chat(door, key.secret).headers["x-request-id"])
+
+    storekeeper.store().client_pause(500)
+    _start_and_leave(door, key.secret, seconds=0.2)
+
+    wait_until(lambda: not storekeeper.open_reservations(), seconds=10)
+    stack.settle_down()
+    rows = SpendEvent.objects.filter(key_digest=key.key.digest, amount_units__gt=0)
+    assert rows.count() == 1
+
+
 def test_a_hanging_upstream_is_given_up_when_the_client_leaves(
     door: str, cast: Cast, stack: Stack
 ) -> None:
@@ -382,7 +399,7 @@ def _deploy(name: str, **values: object) -> Deployment:
     return create_deployment(values=defaults | values, api_key="sk-sandbox")
 
 
-def _start_and_leave(url: str, secret: str, **fields: object) -> None:
+def _start_and_leave(url: str, secret: str, *, seconds: float = 0.7, **fields: object) -> None:
     """Send a request over a plain socket, wait for the first bytes (or a moment), and hang up."""
     parts = urlsplit(url)
     body = json.dumps({"model": CHAT, "messages": HELLO} | fields).encode()
@@ -393,7 +410,7 @@ def _start_and_leave(url: str, secret: str, **fields: object) -> None:
     )
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
         connection.sendall(head.encode() + body)
-        connection.settimeout(0.7)
+        connection.settimeout(seconds)
         try:
             connection.recv(1_000)
         except TimeoutError:

@@ -69,6 +69,20 @@ def test_cache_writes_are_read_under_either_name(name: str) -> None:
     assert classes(chat(10, 0, prompt={name: 4}))["cache_write_5m"] == 4
 
 
+def test_reasoning_that_only_the_total_has_is_billed() -> None:
+    """xAI counts it apart from completion_tokens; others within."""
+    apart = {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}
+    reported = apart | {"completion_tokens_details": {"reasoning_tokens": 94}}
+
+    reading = usage.of_openai_chat(reported)
+
+    assert reading is not None
+    assert reading.usage == {
+        Component.INPUT: 32, Component.OUTPUT: 9, Component.REASONING: 94, Component.REQUEST: 1,
+    }  # fmt: skip
+    assert not reading.was_clamped
+
+
 def test_cache_write_under_one_name_is_read_also_if_the_other_is_null() -> None:
     details = {"cache_write_tokens": None, "cache_creation_tokens": 4}
 
