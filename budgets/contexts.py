@@ -5,14 +5,16 @@ A context is read from Postgres once and used for many requests. The reserve scr
 when the configuration has a newer version or the store's clock has left its validity.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 from budgets import money, periods
-from budgets.money import Units
+from budgets.models import Enforcement
 from budgets.periods import FOREVER, Period
 
 
@@ -27,27 +29,75 @@ class PathAccount:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A budget as it stands on an account of the path."""
+    """A budget as it stands on an account; None: no such limit."""
 
     account: PathAccount
     budget_id: str
-    max_budget: Decimal
-    duration: str
-    time_zone: str
+    enforcement: str = Enforcement.ADAPTIVE
+    max_budget: Decimal | None = None
+    soft_budget: Decimal | None = None
+    duration: str = ""
+    time_zone: str = "UTC"
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    max_parallel_requests: int | None = None
+
+    def on(self, account: PathAccount) -> "Terms":
+        """Return the same terms for another account, as a template gives them."""
+        return replace(self, account=account)
+
+
+class LimitKind(StrEnum):
+    """What a limit counts; ``SOFT`` is money too, and never refuses."""
+
+    MONEY = "money"
+    SOFT = "soft_money"
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    PARALLEL = "parallel_requests"
+
+
+_CODES: Final[Mapping[tuple[LimitKind, str], str]] = {
+    (LimitKind.MONEY, Enforcement.STRICT): "s",
+    (LimitKind.MONEY, Enforcement.ADAPTIVE): "a",
+    (LimitKind.MONEY, Enforcement.OBSERVE): "o",
+    **{(LimitKind.SOFT, mode): "o" for mode in Enforcement},
+}
+_RATE_CODES: Final[Mapping[LimitKind, str]] = {
+    LimitKind.REQUESTS: "q", LimitKind.TOKENS: "t", LimitKind.PARALLEL: "p",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The most that an account may spend in one period, in units of its currency."""
+    """The most that an account may have: in one period, in a minute, or at once."""
 
     account: PathAccount
     budget_id: str
-    period: Period
-    limit: Units
+    kind: LimitKind
+    enforcement: str
+    limit: int
+    period: Period | None = None
+    """Of money only; ``limit`` is then in units of the account's currency."""
+
+    @property
+    def is_money(self) -> bool:
+        return self.period is not None
 
     @property
     def resets_at(self) -> datetime | None:
-        return None if self.period == FOREVER else self.period.end
+        return None if self.period is None or self.period == FOREVER else self.period.end
+
+    def words(self) -> tuple[str, str, str, str]:
+        """Return the limit as the reserve script takes it."""
+        period = f"{self.period.start_ms}:{self.period.end_ms}" if self.period else ""
+        return (self.account.id.hex, self._code(), period, str(self.limit))
+
+    def _code(self) -> str:
+        if self.is_money:
+            return _CODES[self.kind, self.enforcement]
+        code = _RATE_CODES[self.kind]
+        return code.upper() if self.enforcement == Enforcement.OBSERVE else code
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +112,45 @@ class Context:
     limits: tuple[Limit, ...]
     valid_from_ms: int
     valid_until_ms: int
+    model_path: tuple[UUID, ...] = ()
+    """What each holder of the path spends on the model that was asked for."""
 
     def path_text(self) -> str:
-        """Return the path as the scripts take it: 32 hex digits an account, comma-separated."""
-        return ",".join(account.id.hex for account in self.path)
+        """
+        Return the path as the scripts take it: 32 hex digits an account, comma-separated; after
+        a semicolon those of holder and model.
+        """
+        accounts = ",".join(account.id.hex for account in self.path)
+        models = ",".join(id.hex for id in self.model_path)
+        return f"{accounts};{models}" if models else accounts
 
 
-def limits_at(*, terms: Sequence[Terms], currency: str, at: datetime) -> tuple[Limit, ...]:
-    """Return the limit that each budget sets in the period which holds ``at``."""
-    return tuple(
-        Limit(
-            account=each.account,
-            budget_id=each.budget_id,
-            period=periods.period_at(
-                duration=each.duration, zone=periods.zone_of(each.time_zone), at=at
-            ),
-            limit=money.limit_to_units(each.max_budget, currency=currency),
-        )
-        for each in terms
-    )
+def limits_at(*, terms: Iterable[Terms], currency: str, at: datetime) -> tuple[Limit, ...]:
+    """Return every limit that the terms set, those of money for the periods which hold ``at``."""
+    return tuple(limit for each in terms for limit in _limits_of(each, currency, at))
+
+
+def _limits_of(terms: Terms, currency: str, at: datetime) -> Iterator[Limit]:
+    zone = periods.zone_of(terms.time_zone)
+    period = periods.period_at(duration=terms.duration, zone=zone, at=at)
+    about = (terms.account, terms.budget_id)
+    for kind, amount in (
+        (LimitKind.MONEY, terms.max_budget), (LimitKind.SOFT, terms.soft_budget),
+    ):  # fmt: skip
+        if amount is not None:
+            units = money.limit_to_units(amount, currency=currency)
+            yield Limit(*about, kind, terms.enforcement, units, period)
+    for kind, number in (
+        (LimitKind.REQUESTS, terms.rpm_limit), (LimitKind.TOKENS, terms.tpm_limit),
+        (LimitKind.PARALLEL, terms.max_parallel_requests),
+    ):  # fmt: skip
+        if number is not None:
+            yield Limit(*about, kind, terms.enforcement, number)
 
 
 def validity_ms(limits: Sequence[Limit], *, expires_at: datetime | None) -> tuple[int, int]:
     """Return from and until when these limits are the ones that apply, in ms since 1970."""
-    ends = [limit.period.end for limit in limits]
-    if expires_at is not None:
-        ends.append(expires_at)
-    start = max((limit.period.start for limit in limits), default=FOREVER.start)
+    within = [limit.period for limit in limits if limit.period is not None]
+    ends = [period.end for period in within] + ([expires_at] if expires_at is not None else [])
+    start = max((period.start for period in within), default=FOREVER.start)
     return periods.milliseconds(start), periods.milliseconds(min(ends, default=FOREVER.end))

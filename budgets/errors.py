@@ -2,8 +2,11 @@
 Why a request may not spend.
 
 BudgetError
-├── BudgetExceeded      the period's limit is spent; only a reset or a raise helps
-├── BudgetBusy          requests in flight have reserved the rest; it may free up in seconds
+├── LimitReached        a limit on the path says no
+│   ├── BudgetExceeded    the period's limit is spent; only a reset or a raise helps
+│   ├── BudgetBusy        requests in flight have reserved the rest; it may free up in seconds
+│   ├── RateLimited       the last minute holds as many requests or tokens as it may
+│   └── TooManyAtOnce     as many requests are in flight as may be
 └── StoreUnavailable    we could not ask, and refuse rather than guess
     ├── StoreClosed       the live store is not the one that we know: it is lost until recovered
     ├── StoreFull         too many events wait to be recorded
@@ -18,8 +21,6 @@ ReservationEnded    it was released, settled or swept, and stays so
 from collections.abc import Sequence
 from typing import ClassVar
 
-from budgets.money import Units
-
 
 class BudgetError(Exception):
     """``code`` is part of the public API; a caller may retry only if ``retryable``."""
@@ -29,16 +30,21 @@ class BudgetError(Exception):
 
 
 class LimitReached(BudgetError):
-    """A limit on the path refused; ``limit_index`` tells which of the context's limits."""
+    """
+    A limit on the path refused; ``limit_index`` tells which of the context's limits.
 
-    def __init__(self, *, limit_index: int, spent: Units, reserved: Units, needed: Units) -> None:
-        super().__init__(
-            f"limit {limit_index} holds {spent} + {reserved}; {needed} more do not fit"
-        )
+    ``used``, ``reserved`` and ``needed`` are units of money, requests or tokens, as the limit is.
+    """
+
+    def __init__(
+        self, *, limit_index: int, used: int, reserved: int, needed: int, wait_ms: int = 0
+    ) -> None:
+        super().__init__(f"limit {limit_index} holds {used} + {reserved}; {needed} more do not fit")
         self.limit_index = limit_index
-        self.spent = spent
+        self.used = used
         self.reserved = reserved
         self.needed = needed
+        self.wait_ms = wait_ms
 
 
 class BudgetExceeded(LimitReached):
@@ -48,6 +54,16 @@ class BudgetExceeded(LimitReached):
 
 class BudgetBusy(LimitReached):
     code = "budget_busy"
+    retryable = True
+
+
+class RateLimited(LimitReached):
+    code = "rate_limit_exceeded"
+    retryable = True
+
+
+class TooManyAtOnce(LimitReached):
+    code = "too_many_parallel_requests"
     retryable = True
 
 

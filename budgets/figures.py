@@ -13,9 +13,10 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from redis.exceptions import RedisError
 
-from budgets import money, periods, storekeeper, totals
+from budgets import in_force, money, periods, storekeeper
 from budgets.models import Account, Budget, Partition, PeriodTotal
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION, Counter
@@ -70,10 +71,12 @@ def figures_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, Figur
     ids = list(account_ids)
     if not ids:
         return {}
-    currencies = dict(
-        Account.objects.order_by().filter(id__in=ids).values_list("id", "organization__currency")
-    )
-    budgets = totals.budgets_on(ids)
+    rows = Account.objects.order_by().filter(id__in=ids)
+    currencies = {
+        id: currency or settings.PLATFORM_CURRENCY
+        for id, currency in rows.values_list("id", "organization__currency")
+    }
+    budgets = in_force.budgets_on(ids)
     spending = _spending(ids, at)
     return {
         id: _figures(id, currencies[id], budgets.get(id, []), spending, at) for id in currencies
@@ -84,7 +87,10 @@ def _figures(
     id: UUID, currency: str, budgets: list[Budget], spending: _Spending, at: datetime
 ) -> Figures:
     own = next((view_of(each, at=at) for each in budgets if each.private_to_id), None)
-    shared = sorted((each for each in budgets if not each.private_to_id), key=lambda b: b.pk)
+    shared = sorted(
+        (each for each in budgets if not each.private_to_id and not each.window_of_id),
+        key=lambda b: b.pk,
+    )
     linked = view_of(shared[0], at=at) if shared else None
     governing = own or linked
     period = governing.budget.period_at(at) if governing else FOREVER

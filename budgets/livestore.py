@@ -7,9 +7,12 @@ gateway process; it keeps every event in memory until the ledger has it.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
+
+from django.conf import settings
 
 from budgets import scripts
 from budgets.contexts import Context
@@ -17,13 +20,17 @@ from budgets.errors import (
     BudgetBusy,
     BudgetExceeded,
     CountersMissing,
+    LimitReached,
     OutcomeUnknown,
+    RateLimited,
     ReservationEnded,
     StaleContext,
     StoreClosed,
     StoreFull,
+    TooManyAtOnce,
 )
 from budgets.money import Units
+from budgets.reservations import Admission, Demand, Hold, Standing
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.unconfirmed import Event, Unconfirmed
 
@@ -38,20 +45,8 @@ SETTLE_TRIES_AT_ONCE: Final = 3
 RESEND_FAILURES_MAX: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a limit's counter holds right after an admission."""
-
-    spent: Units
-    reserved: Units
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A request was admitted: when, by the store's clock, and how its limits stand after it."""
-
-    admitted_ms: int
-    standings: tuple[Standing, ...]
+Recorded = Callable[[Sequence[str]], Awaitable[Collection[str]]]
+"""Tells which of these requests the ledger has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +71,44 @@ class LiveStore:
         self._clock_offset_ms: float | None = None
         self.generation = 0
         self.unconfirmed = Unconfirmed()
+        self.holds: dict[str, Hold] = {}
 
-    async def reserve(
-        self, *, id: str, amount: Units, context: Context, seconds: int, orphan: bytes
-    ) -> Admission:
+    async def reserve(self, demand: Demand, *, context: Context) -> Admission:
         """
-        Reserve ``amount`` on every account of the path, or on none; twice under one id is once.
+        Reserve on every account of the path, or on none; twice under one id is once.
 
-        ``orphan`` is what will be recorded if nobody settles within ``seconds``.
-
-        :raises BudgetExceeded: if what is already spent leaves no room for ``amount``
-        :raises BudgetBusy: if there would be room, were other requests not in flight
+        :raises LimitReached: if a limit of the path has no room, in one of its four kinds
         :raises StaleContext: if the context is no longer the one that applies
         :raises CountersMissing: if counters must be loaded first
         :raises ReservationEnded: if that id was ended before
         :raises StoreUnavailable: if the store is closed or full, or did not answer
         """
-        assert amount >= 0, "a reservation is never negative"
+        assert demand.ceiling >= demand.prior >= 0, "a reservation is never negative"
+        not_after, generation = await self._not_after(), self.generation
         words: list[str | bytes] = [
-            str(self.generation), await self._not_after(), str(STREAM_EVENTS_MAX), id, str(amount),
-            str(seconds * 1_000), self._member, context.path_text(), orphan,
-            str(context.organization_id), str(context.organization_version),
-            str(context.global_version), str(context.valid_from_ms), str(context.valid_until_ms),
+            str(generation), not_after, str(STREAM_EVENTS_MAX), demand.id,
+            str(demand.ceiling), str(demand.prior), str(demand.seconds * 1_000), self._member,
+            context.path_text(), demand.orphan, str(context.organization_id),
+            str(context.organization_version), str(context.global_version),
+            str(context.valid_from_ms), str(context.valid_until_ms), str(demand.tokens),
+            demand.learnt_under,
         ]  # fmt: skip
         for limit in context.limits:
-            period = limit.period
-            words += [limit.account.id.hex, f"{period.start_ms}:{period.end_ms}", str(limit.limit)]
+            words += limit.words()
         outcome, *detail = await self._run(scripts.RESERVE, words)
-        if outcome in {b"reserved", b"again"}:
-            return _admission(detail)
-        raise _refusal(outcome, detail, amount)
+        if outcome not in {b"reserved", b"again"}:
+            raise _refusal(outcome, detail)
+        if generation != self.generation:
+            raise StoreClosed  # it was reserved in a store that has been lost since
+        admission = _admission(detail)
+        self.holds[demand.id] = Hold(demand, admission, context.path_text())
+        return admission
+
+    def hold_unasked(self, demand: Demand, *, context: Context, admitted_ms: int) -> Admission:
+        """Hold in memory alone what the store could not be asked for; it is told on its return."""
+        admission = Admission(admitted_ms, demand.ceiling, demand.ceiling)
+        self.holds[demand.id] = Hold(demand, admission, context.path_text())
+        return admission
 
     async def settle(self, event: Event) -> None:
         """
@@ -114,6 +117,7 @@ class LiveStore:
         Where the outcome stays unknown the event is kept and sent again by :meth:`resend`.
         """
         self.unconfirmed.add(event)
+        self.holds.pop(event.id, None)
         try:
             for _ in range(SETTLE_TRIES_AT_ONCE):
                 try:
@@ -128,6 +132,20 @@ class LiveStore:
             # Also on a way out that nobody foresaw: what was not settled is sent again.
             self.unconfirmed.mark_unknown(event.id)
 
+    def settle_later(self, event: Event) -> None:
+        """Keep an event for :meth:`resend`: the store was away when its request was admitted."""
+        self.unconfirmed.add(event)
+        self.unconfirmed.mark_unknown(event.id)
+        self.holds.pop(event.id, None)
+
+    async def is_judged(self) -> bool:
+        """
+        Return whether somebody watches the members now.
+
+        :raises OutcomeUnknown: if the store did not answer
+        """
+        return await self._connection.command("EXISTS", f"{scripts.TAG}judge") == 1
+
     async def release(self, id: str, *, otherwise: Event) -> None:
         """
         End the reservation of a request that was never sent: nothing is charged.
@@ -136,6 +154,7 @@ class LiveStore:
         a late packet cannot reserve.
         """
         assert otherwise.amount == 0, "what was never sent costs nothing"
+        self.holds.pop(id, None)
         try:
             words = [str(self.generation), await self._not_after(), id, str(TOMBSTONE_MS)]
             outcome, *_ = await self._run(scripts.RELEASE, words)
@@ -159,10 +178,37 @@ class LiveStore:
             str(total.spent), total.position, str(total.revision), str(UNRECORDED_EVENTS_MAX),
             str(COUNTER_IDLE_MS),
         ]  # fmt: skip
-        outcome, *_ = await self._run(scripts.LOAD, words)
-        if outcome == b"closed":
-            raise StoreClosed
+        outcome, *_ = await self._run_open(scripts.LOAD, words)
         return outcome == b"loaded"
+
+    async def load_in_flight(self, account: UUID) -> None:
+        """
+        Count the requests that an account has in flight, from the open reservations.
+
+        :raises StoreUnavailable: if the store is closed or did not answer
+        """
+        words = [str(self.generation), account.hex, "", "", "0", "0-0", "0", "0"]
+        await self._run_open(scripts.LOAD, [*words, str(COUNTER_IDLE_MS)])
+
+    async def join(self, *, generation: int, recorded: Recorded) -> None:
+        """
+        Hand in, to a store that is being rebuilt, all that this process holds: events that the
+        ledger lacks, then what is in flight; and drop there what is not in flight any more.
+
+        :raises StoreUnavailable: if the store did not take it all; to be tried again
+        """
+        self.generation = generation
+        self.unconfirmed.begin_generation()
+        began_ms = await self.now_ms()
+        events = self.unconfirmed.of_unknown_outcome()
+        self.unconfirmed.forget(await recorded([event.id for event in events]))
+        for event in self.unconfirmed.of_unknown_outcome():
+            await self._settle_once(event)
+        for id, hold in list(self.holds.items()):
+            words = [str(generation), id, *hold.words(member=self._member)]
+            await self._run_open(scripts.HOLD_AGAIN, words)
+        words = [str(generation), self._member, str(began_ms), *self.holds]
+        await self._run_open(scripts.DROP_OTHERS, words)
 
     async def resend(self) -> None:
         """Send again what had an unknown outcome, and forget what the ledger has."""
@@ -209,15 +255,16 @@ class LiveStore:
         await self._connection.close()
 
     async def _settle_once(self, event: Event) -> None:
+        not_after, generation = await self._not_after(), self.generation
         words: list[str | bytes] = [
-            str(self.generation), await self._not_after(), event.id, str(event.amount),
-            str(event.admitted_ms), event.path, event.payload, str(TOMBSTONE_MS),
+            str(generation), not_after, event.id, str(event.amount), str(event.admitted_ms),
+            event.path, event.payload, str(TOMBSTONE_MS), str(event.tokens), event.learnt_under,
         ]  # fmt: skip
-        outcome, *detail = await self._run(scripts.SETTLE, words)
-        if outcome == b"closed":
-            raise StoreClosed
+        outcome, *detail = await self._run_open(scripts.SETTLE, words)
         if outcome == b"late":
             raise OutcomeUnknown("the packet came late")
+        if generation != self.generation:
+            raise OutcomeUnknown("it was settled in a store that has been lost since")
         entry, position = (part.decode() for part in detail)
         self.unconfirmed.settled(event.id, entry=entry)
         self.unconfirmed.forget_up_to(position)
@@ -236,32 +283,51 @@ class LiveStore:
             self._clock_offset_ms = None
         return reply
 
+    async def _run_open(self, script: scripts.Script, words: Sequence[str | bytes]) -> list[bytes]:
+        """:raises StoreClosed: if the store is not the one that this process knows"""
+        reply = await self._run(script, words)
+        if reply[0] == b"closed":
+            raise StoreClosed
+        return reply
+
     async def _not_after(self) -> str:
         """Return until when a packet sent now may still count, by the store's clock, in ms."""
         if self._clock_offset_ms is None:
             reply = await self._connection.command("TIME")
             assert isinstance(reply, list)
             store_ms = int(reply[0]) * 1_000 + int(reply[1]) / 1_000
+            store_ms += settings.STORE_CLOCK_OFFSET_MS
             self._clock_offset_ms = store_ms - time.monotonic() * 1_000
         return str(int(time.monotonic() * 1_000 + self._clock_offset_ms) + self._timeout_ms)
 
 
 def _admission(detail: Sequence[bytes]) -> Admission:
-    admitted, *counters = (int(part) for part in detail)
-    pairs = zip(counters[::2], counters[1::2], strict=True)
-    return Admission(admitted, tuple(Standing(Units(s), Units(r)) for s, r in pairs))
+    admitted, expected, held, observed, *counters = detail
+    pairs = zip(map(int, counters[::2]), map(int, counters[1::2]), strict=True)
+    return Admission(
+        admitted_ms=int(admitted),
+        expected=Units(int(expected)),
+        held=Units(int(held)),
+        observed=tuple(int(index) for index in observed.split(b",") if index),
+        standings=tuple(Standing(used, reserved) for used, reserved in pairs),
+    )
 
 
-def _refusal(outcome: bytes, detail: Sequence[bytes], needed: Units) -> Exception:
-    if outcome in {b"exceeded", b"busy"}:
-        index, spent, reserved = (int(part) for part in detail)
-        kind = BudgetExceeded if outcome == b"exceeded" else BudgetBusy
-        return kind(limit_index=index, spent=Units(spent), reserved=Units(reserved), needed=needed)
+def _refusal(outcome: bytes, detail: Sequence[bytes]) -> Exception:
+    if (kind := _LIMITS.get(outcome)) is not None:
+        index, used, reserved, needed, wait_ms = (int(part) for part in detail)
+        return kind(limit_index=index, used=used, reserved=reserved, needed=needed, wait_ms=wait_ms)
     if outcome == b"missing":
         return CountersMissing([int(part) for part in detail])
     return _REFUSALS[outcome]()
 
 
+_LIMITS: Final[dict[bytes, type[LimitReached]]] = {
+    b"exceeded": BudgetExceeded,
+    b"busy": BudgetBusy,
+    b"limited": RateLimited,
+    b"parallel": TooManyAtOnce,
+}
 _REFUSALS: Final[dict[bytes, type[Exception]]] = {
     b"stale": StaleContext,
     b"ended": ReservationEnded,

@@ -9,10 +9,11 @@ from which it can be rebuilt. Who changed what, and when, is kept by the history
 import uuid
 from datetime import datetime
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, ManyToManyField, Q
 
 from budgets import money, periods
 from budgets.fields import (
@@ -26,18 +27,33 @@ from budgets.fields import (
 TAGS_PER_REQUEST_MAX = 16
 TAG_BYTES_MAX = 256
 END_USER_BYTES_MAX = 256
+RATE_LIMIT_MAX = 10**12
 _DERIVED = uuid.UUID("6d9f0f6e-4a53-5f0e-9a3c-0d1f6f3f7a10")
 
 
+PLATFORM = 0
+"""Stands for no organization: the scope of what all share, and of the accounts of providers."""
+
+
 def derived_account_id(*, organization_id: int, kind: str, text: str) -> uuid.UUID:
-    """Return the account id of an end user or tag, known before any row of it exists."""
+    """
+    Return the account id of an end user, tag, model, provider or deployment, known before any row
+    of it exists; ``organization_id`` is ``PLATFORM`` for the last three.
+    """
     return uuid.uuid5(_DERIVED, f"{organization_id}\x00{kind}\x00{text}")
 
 
+def holder_model_account_id(*, holder: uuid.UUID, model: str) -> uuid.UUID:
+    """Return the account id of what ``holder`` spends on the model of that name."""
+    return uuid.uuid5(holder, model)
+
+
 class Enforcement(models.TextChoices):
-    """How strictly a budget holds; ``strict`` reserves the most that a request can cost."""
+    """How strictly a budget holds."""
 
     STRICT = "strict", "Strict: never above the limit"
+    ADAPTIVE = "adaptive", "Adaptive: holds what such requests have cost lately"
+    OBSERVE = "observe", "Observe: never refuses, only counts"
 
 
 class AccountKind(models.TextChoices):
@@ -48,6 +64,14 @@ class AccountKind(models.TextChoices):
     KEY = "key", "Key"
     END_USER = "end_user", "End user"
     TAG = "tag", "Tag"
+    MODEL = "model", "Model"
+    PROVIDER = "provider", "Provider"
+    DEPLOYMENT = "deployment", "Deployment"
+    HOLDER_MODEL = "holder_model", "Model of a holder"
+
+
+PLATFORM_KINDS = (AccountKind.MODEL, AccountKind.PROVIDER, AccountKind.DEPLOYMENT)
+"""Accounts without an organization; they count in the platform's currency."""
 
 
 class Organization(models.Model):
@@ -80,7 +104,12 @@ class Account(models.Model):
     )
     kind = models.CharField(max_length=16, choices=AccountKind)
     label = models.CharField(max_length=NAME_LENGTH_MAX)
-    budgets: "models.ManyToManyField[Budget, AccountBudget]" = models.ManyToManyField(
+    holder = models.ForeignKey(
+        "self", models.PROTECT, null=True, related_name="models", editable=False,
+        help_text="Whose spending on one model this account is.",
+    )  # fmt: skip
+    model = models.CharField(max_length=NAME_LENGTH_MAX, blank=True, editable=False)
+    budgets: "ManyToManyField[Budget, AccountBudget]" = ManyToManyField(
         "Budget", through="AccountBudget", related_name="accounts"
     )
     created_at = models.DateTimeField(auto_now_add=True)
@@ -88,9 +117,26 @@ class Account(models.Model):
     class Meta:
         ordering = ("kind", "label", "id")
         indexes = [models.Index(fields=["organization", "kind"], name="account_by_kind")]
+        constraints = [
+            models.UniqueConstraint(
+                name="account_once_per_holder_and_model",
+                fields=["holder", "model"],
+                condition=Q(holder__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="account_of_a_holder_names_a_model",
+                condition=Q(holder__isnull=False, kind=AccountKind.HOLDER_MODEL) & ~Q(model="")
+                | Q(holder=None, model="") & ~Q(kind=AccountKind.HOLDER_MODEL),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.label}"
+
+    @property
+    def currency(self) -> str:
+        """The organization's, or the platform's."""
+        return self.organization.currency if self.organization else settings.PLATFORM_CURRENCY
 
 
 class Budget(models.Model):
@@ -98,11 +144,14 @@ class Budget(models.Model):
     Reusable terms: how much an account may spend in each period, and how strictly.
 
     Many accounts may share one; each counts for itself. A private budget belongs to one account
-    and is made from the limits given with its holder.
+    and is made from the limits given with its holder; a window is a further one beside it. A
+    budget without an organization is for models, providers and deployments.
     """
 
     public_id = PublicIdField("budget id")
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="budgets")
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="budgets"
+    )
     name = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
     private_to = models.OneToOneField(
         Account,
@@ -112,6 +161,9 @@ class Budget(models.Model):
         editable=False,
         related_name="private_budget",
     )
+    window_of = models.ForeignKey(
+        Account, models.CASCADE, null=True, blank=True, editable=False, related_name="windows"
+    )
     max_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
     soft_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
     duration = models.CharField(
@@ -119,7 +171,14 @@ class Budget(models.Model):
         help_text="1d, 1w, 1mo or 1y; empty: the limit is for the account's whole life.",
     )  # fmt: skip
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
-    enforcement = models.CharField(max_length=8, choices=Enforcement, default=Enforcement.STRICT)
+    rpm_limit = models.PositiveBigIntegerField(
+        "requests a minute", null=True, blank=True, help_text="In any 60 seconds."
+    )
+    tpm_limit = models.PositiveBigIntegerField(
+        "tokens a minute", null=True, blank=True, help_text="In any 60 seconds."
+    )
+    max_parallel_requests = models.PositiveBigIntegerField(null=True, blank=True)
+    enforcement = models.CharField(max_length=8, choices=Enforcement, default=Enforcement.ADAPTIVE)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -149,10 +208,26 @@ class Budget(models.Model):
             models.CheckConstraint(
                 name="budget_enforcement_is_known", condition=Q(enforcement__in=Enforcement.values)
             ),
+            *(
+                models.CheckConstraint(
+                    name=f"budget_{name}_in_range",
+                    condition=Q(**{name: None}) | Q(**{f"{name}__lte": RATE_LIMIT_MAX}),
+                )
+                for name in ("rpm_limit", "tpm_limit", "max_parallel_requests")
+            ),
+            models.CheckConstraint(
+                name="budget_is_private_or_a_window",
+                condition=Q(private_to=None) | Q(window_of=None),
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name or self.public_id
+
+    @property
+    def currency(self) -> str:
+        """The organization's, or the platform's."""
+        return self.organization.currency if self.organization else settings.PLATFORM_CURRENCY
 
     def period_at(self, at: datetime) -> periods.Period:
         return periods.period_at(
@@ -173,6 +248,33 @@ class AccountBudget(models.Model):
 
     def __str__(self) -> str:
         return f"{self.budget} on {self.account}"
+
+
+class BudgetTemplate(models.Model):
+    """
+    A budget that every account of a kind under an organization or team has, each for itself, as
+    long as it has none of its own; it needs no row for them, also not for those yet to come.
+    """
+
+    class AppliesTo(models.TextChoices):
+        MEMBER = "member", "Team members"
+        KEY = "key", "Keys"
+        END_USER = "end_user", "End users"
+
+    holder = models.ForeignKey(Account, models.CASCADE, related_name="templates")
+    applies_to = models.CharField(max_length=16, choices=AppliesTo)
+    budget = models.ForeignKey(Budget, models.PROTECT, related_name="templates")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="template_once_per_holder_and_kind",
+                fields=["holder", "applies_to", "budget"],
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget} for {self.get_applies_to_display().lower()} of {self.holder}"
 
 
 class PeriodTotal(models.Model):
@@ -321,6 +423,9 @@ class EndUser(models.Model):
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="end_users")
     external_id = models.CharField(max_length=END_USER_BYTES_MAX)
+    alias = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
+    blocked = models.BooleanField(default=False)
+    allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -340,6 +445,7 @@ class Tag(models.Model):
 
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="tags")
     name = models.CharField(max_length=TAG_BYTES_MAX)
+    description = models.CharField(max_length=1_000, blank=True)
     account = models.OneToOneField(Account, models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -376,6 +482,8 @@ class Partition(models.Model):
     run_id = models.CharField(max_length=64, blank=True)
     position = models.CharField(max_length=48, default="0-0")
     revision = models.BigIntegerField(default=0)
+    is_open = models.BooleanField(default=False)
+    """False while a lost store is being rebuilt: gateway processes hand in what they hold."""
 
     def __str__(self) -> str:
         return f"partition {self.number}, generation {self.generation}"
@@ -392,6 +500,31 @@ class Member(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class RefusalCount(models.Model):
+    """How often an account refused for a reason in a minute, with a few of the request ids."""
+
+    account_id = models.UUIDField()
+    organization = models.ForeignKey(Organization, models.CASCADE, null=True, related_name="+")
+    kind = models.CharField(max_length=16)
+    label = models.CharField(max_length=NAME_LENGTH_MAX)
+    reason = models.CharField(max_length=32)
+    observed = models.BooleanField(default=False)
+    minute = models.DateTimeField()
+    requests = models.BigIntegerField()
+    sample_ids = ArrayField(models.UUIDField(), default=list)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="refusals_once_per_minute",
+                fields=["account_id", "reason", "observed", "minute"],
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.label}: {self.requests} × {self.reason}"
 
 
 class Reload(models.Model):

@@ -194,7 +194,9 @@ def own_budget(account_id: Any) -> Budget | None:
 
 def shared_budgets() -> QuerySet[Budget]:
     """Return the budgets that accounts can be linked to."""
-    return Budget.objects.filter(private_to=None).select_related("organization")
+    return Budget.objects.filter(
+        private_to=None, window_of=None, organization__isnull=False
+    ).select_related("organization")
 
 
 def all_teams() -> QuerySet[Team]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from django.conf import settings
+
 TAG: Final = "{p0}"
 """Hash tag of the partition's keys. There is one partition; every key carries it from day one."""
 
@@ -18,7 +20,9 @@ class Script:
 
 
 def _read(name: str) -> Script:
-    text = (_FOLDER / "common.lua").read_text() + (_FOLDER / f"{name}.lua").read_text()
+    # The store's own clock rules; tests may move it, production refuses that.
+    text = f"local CLOCK_OFFSET_MS = {settings.STORE_CLOCK_OFFSET_MS}\n"
+    text += (_FOLDER / "common.lua").read_text() + (_FOLDER / f"{name}.lua").read_text()
     return Script(text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -30,4 +34,8 @@ SWEEP: Final = _read("sweep")
 MIRROR: Final = _read("mirror")
 RELOAD: Final = _read("reload")
 RAISE_VERSIONS: Final = _read("raise_versions")
-ALL: Final = (RESERVE, SETTLE, RELEASE, LOAD, SWEEP, MIRROR, RELOAD, RAISE_VERSIONS)
+HOLD_AGAIN: Final = _read("hold_again")
+DROP_OTHERS: Final = _read("drop_others")
+ALL: Final = (
+    RESERVE, SETTLE, RELEASE, LOAD, SWEEP, MIRROR, RELOAD, RAISE_VERSIONS, HOLD_AGAIN, DROP_OTHERS,
+)  # fmt: skip

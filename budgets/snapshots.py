@@ -3,20 +3,51 @@ What Postgres says of a key, read once and used for many requests: who it is, wh
 and the terms of every budget on its path.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from decimal import Decimal
+from uuid import UUID
 
 from django.db import connection, transaction
 
-from budgets import contexts, totals
+from budgets import contexts, in_force, totals
 from budgets.contexts import Context, PathAccount, Terms
 from budgets.livestore import LedgerTotal
-from budgets.models import AccountBudget, ApiKey, ConfigVersion, Membership, OrganizationMembership
+from budgets.models import (
+    PLATFORM,
+    Account,
+    AccountBudget,
+    AccountKind,
+    ApiKey,
+    BudgetTemplate,
+    ConfigVersion,
+    EndUser,
+    Membership,
+    OrganizationMembership,
+    derived_account_id,
+    holder_model_account_id,
+)
 from budgets.money import Units
+from budgets.periods import Period
 
-GLOBAL_SCOPE = 0
+GLOBAL_SCOPE = PLATFORM
+
+Counted = tuple[UUID, Period]
+"""An account and a period: what one counter counts."""
+ModelTerms = Mapping[str, tuple[Terms, ...]]
+"""Terms of what holders may spend on one model, by the model's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """An end user or tag of an organization as a request names it; it may have no row yet."""
+
+    account: PathAccount
+    blocked: bool = False
+    allowed_models: frozenset[str] = frozenset()
+    terms: tuple[Terms, ...] = ()
+    model_terms: ModelTerms = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +66,11 @@ class KeySnapshot:
     model_lists: tuple[frozenset[str], ...]
     path: tuple[PathAccount, ...]
     terms: tuple[Terms, ...]
+    model_terms: ModelTerms
+    end_user_template: tuple[Terms, ...]
+    """What an end user without a budget of its own may spend."""
+    special_labels: frozenset[str]
+    """The kinds of labels of which the organization has any that are blocked or limited."""
     version: int
 
     def may_call(self, model: str) -> bool:
@@ -44,23 +80,67 @@ class KeySnapshot:
     def has_expired(self, *, at: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= at
 
-    def context(self, *, at: datetime, global_version: int) -> Context:
+    def plain_label(self, *, kind: str, text: str) -> Label:
+        """Return a label as it is if nobody has said anything of it."""
+        account = label_account(organization_id=self.organization_id, kind=kind, text=text)
+        template = self.end_user_template if kind == AccountKind.END_USER else ()
+        return Label(account, terms=tuple(each.on(account) for each in template))
+
+    def with_template(self, label: Label) -> Label:
+        """Return a label that was read, with the template's terms if it has none of its own."""
+        if label.terms or label.account.kind != AccountKind.END_USER:
+            return label
+        return replace(
+            label, terms=tuple(each.on(label.account) for each in self.end_user_template)
+        )
+
+    def context(
+        self,
+        *,
+        at: datetime,
+        global_version: int,
+        model: str,
+        labels: Sequence[Label] = (),
+        platform: Sequence[tuple[PathAccount, tuple[Terms, ...]]] = (),
+    ) -> Context:
         """
         Return what a reserve needs, for the periods that hold ``at``; ``global_version`` labels
-        what the caller knows of models and prices.
+        what the caller knows of models, prices and the ``platform``'s own accounts.
         """
-        limits = contexts.limits_at(terms=self.terms, currency=self.currency, at=at)
+        holders = (*self.path, *(label.account for label in labels))
+        terms = (
+            *self.terms,
+            *self.model_terms.get(model, ()),
+            *(each for label in labels for each in label.terms),
+            *(each for label in labels for each in label.model_terms.get(model, ())),
+            *(each for _, given in platform for each in given),
+        )
+        limits = contexts.limits_at(terms=terms, currency=self.currency, at=at)
         start, end = contexts.validity_ms(limits, expires_at=self.expires_at)
         return Context(
             organization_id=self.organization_id,
             currency=self.currency,
             organization_version=self.version,
             global_version=global_version,
-            path=self.path,
+            path=(*holders, *(account for account, _ in platform)),
+            model_path=tuple(
+                holder_model_account_id(holder=each.id, model=model) for each in holders
+            ),
             limits=limits,
             valid_from_ms=start,
             valid_until_ms=end,
         )
+
+
+def label_account(*, organization_id: int, kind: str, text: str) -> PathAccount:
+    id = derived_account_id(organization_id=organization_id, kind=kind, text=text)
+    return PathAccount(id, kind, text)
+
+
+def platform_account(*, kind: str, text: str, label: str = "") -> PathAccount:
+    """Return the account of a model, provider or deployment."""
+    id = derived_account_id(organization_id=PLATFORM, kind=kind, text=text)
+    return PathAccount(id, kind, label or text)
 
 
 def version_of(scope: int) -> int:
@@ -90,35 +170,36 @@ def read_key(*, digest: str, legacy_digest: str) -> KeySnapshot | None:
     return None if key is None else _snapshot(key, version)
 
 
-def ledger_totals(limits: Sequence[contexts.Limit]) -> list[LedgerTotal]:
-    """Return total, position and revision of each limit's period, all of one Postgres snapshot."""
-    rows = _read_totals(limits)
-    missing = {
-        (limit.account.id, limit.period)
-        for limit, (spent, *_) in zip(limits, rows, strict=True)
-        if spent is None
-    }
-    if missing:
+def ledger_totals(counters: Sequence[Counted]) -> list[LedgerTotal]:
+    """Return total, position and revision of each counter, all of one Postgres snapshot."""
+    rows = _read_totals(counters)
+    missing = {each for each, (spent, *_) in zip(counters, rows, strict=True) if spent is None}
+    # An end user, tag or model that has never spent has no account yet: there is nothing to sum.
+    made = Account.objects.filter(id__in={id for id, _ in missing})
+    known = set(made.values_list("id", flat=True))
+    if to_sum := {(id, period) for id, period in missing if id in known}:
         # No row is not 0: it may be that nobody has summed the ledger yet.
         with transaction.atomic():
             totals.lock_partition()
-            totals.make_missing(wanted=missing)
-        rows = _read_totals(limits)
+            totals.make_missing(wanted=to_sum)
+        rows = _read_totals(counters)
     return [
         LedgerTotal(
-            account=limit.account.id.hex,
-            start_ms=limit.period.start_ms,
-            end_ms=limit.period.end_ms,
+            account=account.hex,
+            start_ms=period.start_ms,
+            end_ms=period.end_ms,
             spent=Units(spent or 0),
             generation=generation,
             position=position,
             revision=revision,
         )
-        for limit, (spent, generation, position, revision) in zip(limits, rows, strict=True)
+        for (account, period), (spent, generation, position, revision) in zip(
+            counters, rows, strict=True
+        )
     ]
 
 
-def _read_totals(limits: Sequence[contexts.Limit]) -> list[tuple[int | None, int, str, int]]:
+def _read_totals(counters: Sequence[Counted]) -> list[tuple[int | None, int, str, int]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -132,12 +213,39 @@ def _read_totals(limits: Sequence[contexts.Limit]) -> list[tuple[int | None, int
             ORDER BY wanted.n
             """,
             [
-                [limit.account.id for limit in limits],
-                [limit.period.start for limit in limits],
-                [limit.period.end for limit in limits],
+                [account for account, _ in counters],
+                [period.start for _, period in counters],
+                [period.end for _, period in counters],
             ],
         )
         return list(cursor.fetchall())
+
+
+def read_label(*, organization_id: int, kind: str, text: str) -> Label:
+    """Return what Postgres says of an end user or tag; who has no row is as good as any."""
+    account = label_account(organization_id=organization_id, kind=kind, text=text)
+    user = (
+        EndUser.objects.filter(account=account.id).first() if kind == AccountKind.END_USER else None
+    )
+    return Label(
+        account,
+        blocked=user is not None and user.blocked,
+        allowed_models=frozenset(user.allowed_models if user else ()),
+        terms=_own_terms([account]),
+        model_terms=_model_terms([account]),
+    )
+
+
+def platform_terms() -> dict[UUID, tuple[Terms, ...]]:
+    """Return the terms of every model, provider and deployment that has any."""
+    rows = AccountBudget.objects.filter(account__organization=None).select_related(
+        "account", "budget"
+    )
+    found: dict[UUID, list[Terms]] = defaultdict(list)
+    for row in rows.order_by("pk"):
+        account = PathAccount(row.account_id, row.account.kind, row.account.label)
+        found[row.account_id].append(in_force.terms_of(account, row.budget))
+    return {id: tuple(terms) for id, terms in found.items()}
 
 
 def _snapshot(key: ApiKey, version: int) -> KeySnapshot:
@@ -159,6 +267,9 @@ def _snapshot(key: ApiKey, version: int) -> KeySnapshot:
         model_lists=tuple(frozenset(names) for names in model_lists),
         path=path,
         terms=_terms(path),
+        model_terms=_model_terms(path),
+        end_user_template=_end_user_template(key),
+        special_labels=_special_labels(organization.pk),
         version=version,
     )
 
@@ -184,25 +295,56 @@ def _path(key: ApiKey) -> tuple[PathAccount, ...]:
 
 
 def _terms(path: Sequence[PathAccount]) -> tuple[Terms, ...]:
-    """Return the budgets with a limit, in the order of the path."""
-    by_id = {account.id: account for account in path}
-    rows = AccountBudget.objects.filter(
-        account__in=by_id, budget__max_budget__isnull=False
-    ).select_related("budget")
-    terms = [
-        Terms(
-            account=by_id[row.account_id],
-            budget_id=row.budget.public_id,
-            max_budget=_limit_of(row.budget.max_budget),
-            duration=row.budget.duration,
-            time_zone=row.budget.time_zone,
-        )
-        for row in rows
-    ]
-    order = {account.id: place for place, account in enumerate(path)}
-    return tuple(sorted(terms, key=lambda each: (order[each.account.id], each.budget_id)))
+    """Return the budgets in force, in the order of the path."""
+    budgets = in_force.budgets_on(account.id for account in path)
+    return tuple(
+        in_force.terms_of(account, budget)
+        for account in path
+        for budget in sorted(budgets.get(account.id, ()), key=lambda each: each.public_id)
+    )
 
 
-def _limit_of(max_budget: Decimal | None) -> Decimal:
-    assert max_budget is not None, "budgets without a limit are left out by the query"
-    return max_budget
+def _own_terms(accounts: Sequence[PathAccount]) -> tuple[Terms, ...]:
+    by_id = {account.id: account for account in accounts}
+    rows = AccountBudget.objects.filter(account__in=by_id).select_related("budget")
+    return tuple(in_force.terms_of(by_id[row.account_id], row.budget) for row in rows)
+
+
+def _model_terms(holders: Iterable[PathAccount]) -> dict[str, tuple[Terms, ...]]:
+    """Return what the holders may spend on single models."""
+    accounts = Account.objects.filter(holder__in=[holder.id for holder in holders])
+    found: dict[str, list[Terms]] = defaultdict(list)
+    rows = AccountBudget.objects.filter(account__in=accounts).select_related("account", "budget")
+    for row in rows.order_by("pk"):
+        account = PathAccount(row.account_id, row.account.kind, row.account.label)
+        found[row.account.model].append(in_force.terms_of(account, row.budget))
+    return {model: tuple(terms) for model, terms in found.items()}
+
+
+def _end_user_template(key: ApiKey) -> tuple[Terms, ...]:
+    holders = [key.team.account_id] if key.team else []
+    holders.append(key.organization.account_id)
+    nobody = PathAccount(key.organization.account_id, AccountKind.END_USER, "")
+    applies_to = BudgetTemplate.AppliesTo.END_USER
+    return tuple(
+        in_force.terms_of(nobody, budget)
+        for budget in in_force.templates_of(holders, applies_to=applies_to)
+    )
+
+
+def _special_labels(organization_id: int) -> frozenset[str]:
+    """Most organizations have none, and their requests need not look any up."""
+    limited = AccountBudget.objects.filter(
+        account__organization=organization_id,
+        account__kind__in=[AccountKind.END_USER, AccountKind.TAG],
+    )
+    on_models = AccountBudget.objects.filter(
+        account__organization=organization_id,
+        account__holder__kind__in=[AccountKind.END_USER, AccountKind.TAG],
+    )
+    kinds = {*limited.values_list("account__kind", flat=True).distinct()}
+    kinds |= {*on_models.values_list("account__holder__kind", flat=True).distinct()}
+    users = EndUser.objects.filter(organization=organization_id)
+    if users.filter(blocked=True).exists() or users.exclude(allowed_models=[]).exists():
+        kinds.add(AccountKind.END_USER)
+    return frozenset(kinds)

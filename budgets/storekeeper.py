@@ -4,6 +4,7 @@ The live store as the recorder, the admin and the API see it: by redis-py, witho
 Who may open it: only the recorder, under the partition's advisory lock (:func:`open_generation`).
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +24,13 @@ from budgets.money import Units
 from budgets.periods import Period
 from budgets.scripts import TAG
 
+log = logging.getLogger(__name__)
+
 PARTITION: Final = 0
 _LOCK_NAMESPACE: Final = 0x636F7374
 STREAM: Final = f"{TAG}stream"
+JUDGE: Final = f"{TAG}judge"
+JUDGE_MS: Final = 5_000
 _GENERATION: Final = f"{TAG}gen"
 
 
@@ -48,6 +53,12 @@ class Entry:
     path: tuple[UUID, ...]
     kind: str
     payload: bytes
+    model_path: tuple[UUID, ...] = ()
+    """What each holder of the path spends on the model that was asked for."""
+
+    @property
+    def all_accounts(self) -> tuple[UUID, ...]:
+        return self.path + self.model_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +72,21 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class Reservation:
     id: str
-    amount: Units
+    ceiling: Units
+    expected: Units
     admitted_at: datetime
     deadline: datetime
-    path: tuple[UUID, ...]
+    accounts: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
+    """What an account has spent and reserved in a period: at the ceiling, and as expected."""
+
     period: Period
     spent: Units
     reserved: Units
+    expected: Units
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,7 @@ class StoreView:
     position: str
     entries: list[Entry]
     counters: dict[UUID, list[Counter]]
+    in_flight: dict[UUID, int]
     reservations: list[Reservation]
 
 
@@ -111,6 +127,17 @@ def run_id() -> str:
 
 
 def is_open(partition: Partition) -> bool:
+    """Return whether the store is the one that Postgres knows, rebuilt and open."""
+    return partition.is_open and is_known(partition) and store().hget(_GENERATION, "open") == b"1"
+
+
+def check_open(partition: Partition) -> None:
+    """:raises Closed: if the store is not the one that Postgres knows, rebuilt and open"""
+    if not is_open(partition):
+        raise Closed
+
+
+def is_known(partition: Partition) -> bool:
     """Return whether the store is of the generation that Postgres has, and not restarted since."""
     number, kept = store().hmget(_GENERATION, "number", "run_id")
     return (
@@ -119,6 +146,14 @@ def is_open(partition: Partition) -> bool:
         and kept == partition.run_id.encode()
         and run_id() == partition.run_id
     )
+
+
+def note_judge() -> None:
+    """Say that somebody watches the members: who cannot renew is taken for dead in time."""
+    try:
+        store().set(JUDGE, "1", px=JUDGE_MS)
+    except redis.RedisError:
+        log.warning("judge_not_noted")  # a store that is away admits nothing either
 
 
 def close_store() -> None:
@@ -133,18 +168,23 @@ def forget_what_is_recorded(reservations_recorded: Iterable[str]) -> None:
     for id in reservations_recorded:
         store().delete(f"{TAG}r:{id}")
         store().zrem(f"{TAG}open", id)
-    for pattern in (f"{TAG}c:*", f"{TAG}t:*"):
+    for pattern in (f"{TAG}c:*", f"{TAG}t:*", f"{TAG}w:*"):
         for keys in _batches(store().scan_iter(match=pattern, count=1_000)):
             store().delete(*keys)
     store().delete(STREAM, f"{TAG}mark", f"{TAG}ver")
 
 
-def open_store(*, generation: int, of_run: str) -> None:
-    """Write the versions, then the generation: from here on scripts are answered."""
+def begin_store(*, generation: int, of_run: str) -> None:
+    """Write the versions, then the generation: from here on members may hand in what they hold."""
     versions = {str(each.scope): each.version for each in ConfigVersion.objects.all()}
     if versions:
         store().hset(f"{TAG}ver", mapping=versions)
     store().hset(_GENERATION, mapping={"number": generation, "run_id": of_run})
+
+
+def open_store() -> None:
+    """From here on requests are admitted."""
+    store().hset(_GENERATION, "open", "1")
 
 
 def evicts() -> str:
@@ -243,23 +283,24 @@ def view() -> StoreView:
     for account in accounts:
         pipeline.hgetall(f"{TAG}c:{account.hex}")
     for id in ids:
-        pipeline.hmget(f"{TAG}r:{id}", "amount", "admitted", "deadline", "path")
+        pipeline.hmget(f"{TAG}r:{id}", "ceiling", "expected", "admitted", "deadline", "path")
     position, entries, open_now, *rest = pipeline.execute()
     if [raw.decode() for raw in open_now] != ids:
         raise NotQuiet
-    counters = dict(zip(accounts, map(_counters, rest[: len(accounts)]), strict=True))
+    hashes = dict(zip(accounts, rest[: len(accounts)], strict=True))
     held = zip(ids, rest[len(accounts) :], strict=True)
     return StoreView(
         position=(position or b"0-0").decode(),
         entries=[_entry(*raw) for raw in entries],
-        counters=counters,
+        counters={account: _counters(raw) for account, raw in hashes.items()},
+        in_flight={account: int(raw[b"p"]) for account, raw in hashes.items() if b"p" in raw},
         reservations=[_reservation(id, raw) for id, raw in held],
     )
 
 
 def _overdue() -> set[str]:
     seconds, microseconds = store().time()
-    now_ms = seconds * 1_000 + microseconds // 1_000
+    now_ms = seconds * 1_000 + microseconds // 1_000 + settings.STORE_CLOCK_OFFSET_MS
     return {raw.decode() for raw in store().zrangebyscore(f"{TAG}open", "-inf", now_ms)}
 
 
@@ -303,35 +344,42 @@ def _entry(position: bytes, fields: dict[bytes, bytes]) -> Entry:
         id=fields[b"id"].decode(),
         amount=Units(int(fields[b"amount"])),
         admitted_at=periods.from_milliseconds(int(fields[b"admitted"])),
-        path=_path(fields[b"path"]),
+        path=_path(fields[b"path"])[0],
+        model_path=_path(fields[b"path"])[1],
         kind=fields[b"kind"].decode(),
         payload=fields[b"event"],
     )
 
 
 def _reservation(id: str, raw: Sequence[bytes]) -> Reservation:
-    amount, admitted, deadline, path = raw
+    ceiling, expected, admitted, deadline, path = raw
+    accounts, models = _path(path)
     return Reservation(
         id=id,
-        amount=Units(int(amount)),
+        ceiling=Units(int(ceiling)),
+        expected=Units(int(expected)),
         admitted_at=periods.from_milliseconds(int(admitted)),
         deadline=periods.from_milliseconds(int(deadline)),
-        path=_path(path),
+        accounts=accounts + models,
     )
 
 
-def _path(raw: bytes) -> tuple[UUID, ...]:
-    return tuple(UUID(part) for part in raw.decode().split(","))
+def _path(raw: bytes) -> tuple[tuple[UUID, ...], tuple[UUID, ...]]:
+    """Return the accounts of a path, and those of holder and model."""
+    accounts, _, models = raw.decode().partition(";")
+    return tuple(map(UUID, accounts.split(","))), tuple(
+        UUID(part) for part in models.split(",") if part
+    )
 
 
 def _counters(raw: dict[bytes, bytes]) -> list[Counter]:
     counters = []
     for field, spent in raw.items():
-        kind, first, last = field.decode().split(":")
+        kind, _, bounds = field.decode().partition(":")
         if kind == "s":
-            reserved = raw[f"r:{first}:{last}".encode()]
-            period = Period(*map(periods.from_milliseconds, (int(first), int(last))))
-            counters.append(Counter(period, Units(int(spent)), Units(int(reserved))))
+            reserved, expected = (Units(int(raw[f"{k}:{bounds}".encode()])) for k in "re")
+            period = Period(*map(periods.from_milliseconds, map(int, bounds.split(":"))))
+            counters.append(Counter(period, Units(int(spent)), reserved, expected))
     return counters
 
 

@@ -6,14 +6,14 @@ period holds it, and a row that is missing is made by summing the ledger, in one
 the recorder locked out.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
 
-from budgets.models import AccountBudget, Budget, Partition, PeriodTotal, Reload
+from budgets import in_force
+from budgets.models import Budget, Partition, PeriodTotal, Reload
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION
 
@@ -46,21 +46,12 @@ def begin(*, account_ids: Sequence[UUID], at: datetime) -> None:
 def running_periods(*, account_ids: Iterable[UUID], at: datetime) -> set[tuple[UUID, Period]]:
     """Return (account, period) of every budget in force, and each account's lifetime."""
     accounts = set(account_ids)
-    budgets = budgets_on(accounts)
+    budgets = in_force.budgets_on(accounts)
     return {
         (account, period)
         for account in accounts
         for period in periods_of(budgets.get(account, ()), at=at)
     }
-
-
-def budgets_on(account_ids: Iterable[UUID]) -> dict[UUID, list[Budget]]:
-    """Return the budgets in force on each account that has any."""
-    budgets: dict[UUID, list[Budget]] = defaultdict(list)
-    rows = AccountBudget.objects.filter(account__in=set(account_ids))
-    for row in rows.select_related("budget"):
-        budgets[row.account_id].append(row.budget)
-    return budgets
 
 
 def periods_of(budgets: Iterable[Budget], *, at: datetime) -> set[Period]:

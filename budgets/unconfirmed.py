@@ -1,6 +1,6 @@
 """The gateway's memory of events that the ledger does not have yet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from budgets.money import Units
@@ -15,6 +15,9 @@ class Event:
     admitted_ms: int
     path: str
     payload: bytes
+    tokens: int = 0
+    learnt_under: str = ""
+    """What such requests cost is learnt under this name; empty: this one teaches nothing."""
     is_unsent: bool = False
     """It ends a reservation that was never used, and costs nothing."""
 
@@ -61,6 +64,12 @@ class Unconfirmed:
         event = self._sending.pop(id, None) or self._unknown.pop(id, None)
         if event is not None:
             self._settled[id] = (_order(entry), event)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Drop events that the ledger has, whatever became of them in the live store."""
+        for id in ids:
+            self._unknown.pop(id, None)
+            self._settled.pop(id, None)
 
     def of_unknown_outcome(self) -> list[Event]:
         return list(self._unknown.values())

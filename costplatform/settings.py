@@ -130,6 +130,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.running_server("REDIS_URL", "redis_url")
 STORE_TIMEOUT_MS = env.integer("STORE_TIMEOUT_MS", 2_000, low=100, high=30_000)
 """After this long without an answer an outcome counts as unknown."""
+STORE_CLOCK_OFFSET_MS = 0
 
 # --- Gateway ---------------------------------------------------------------------------
 GATEWAY_LANE = env.flag("GATEWAY_LANE", default=True)
@@ -166,6 +167,11 @@ try:
 except ValueError as error:
     raise env.SettingError("GATEWAY_ALLOW_PRIVATE_UPSTREAMS", str(error)) from error
 """Private addresses that upstreams may have, each as CIDR or CIDR:port."""
+GATEWAY_ON_STORE_FAILURE = env.choice("GATEWAY_ON_STORE_FAILURE", "reject", of=("reject", "allow"))
+"""Whether requests pass unchecked while the live store is away; they are charged afterwards."""
+ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
+"""The share of a ceiling that adaptive budgets hold until such requests are known."""
+PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
 
 # --- Recorder --------------------------------------------------------------------------

@@ -15,17 +15,19 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from budgets import money, periods, snapshots
-from budgets.contexts import Context, Limit, PathAccount
+from budgets.contexts import Context, Limit, PathAccount, Terms
 from budgets.errors import (
     CountersMissing,
     LimitReached,
     OutcomeUnknown,
     ReservationEnded,
     StaleContext,
+    StoreClosed,
+    StoreUnavailable,
 )
-from budgets.livestore import Admission
-from budgets.models import AccountKind, derived_account_id
+from budgets.models import AccountKind, Enforcement
 from budgets.money import Units
+from budgets.reservations import Admission, Demand
 from budgets.snapshots import KeySnapshot
 from budgets.unconfirmed import Event
 from gateway import catalogue, identity, refusals
@@ -46,6 +48,10 @@ from spend.events import Described, Outcome
 from spend.pricing import Component, Price, UnboundedCost
 
 ADMISSION_SECONDS_MAX: Final = 5.0
+CLOSED_PAUSE_SECONDS: Final = 0.1
+BYTES_A_TOKEN: Final = 4
+OUTPUT_TOKENS_ASSUMED: Final = 1_024
+ERROR_STATUS_MIN: Final = 400
 LOAD_PAUSE_SECONDS: Final = 0.01
 UNKNOWN_ADMISSION: Final = 0
 """The store fills in when it was: the reserve's answer never came."""
@@ -59,7 +65,9 @@ class Offer:
     price: Price
     body: bytes
     ceiling: Decimal
-    held: Units
+    prior: Decimal
+    """What adaptive limits hold for such a request until its like are known."""
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +79,31 @@ class Admitted:
     context: Context
     described: Described
     admission: Admission
+    unasked: bool = False
+    """The live store was away, and requests may pass without it."""
+
+    @property
+    def held(self) -> Decimal:
+        """What is charged where nobody learns what the request has cost."""
+        return money.to_decimal(self.admission.held, currency=self.context.currency)
+
+    def held_in(self, limit: Limit) -> Units:
+        """Return what the request holds of a limit of money."""
+        if limit.enforcement == Enforcement.STRICT:
+            return money.ceiling_to_units(self.offer.ceiling, currency=self.context.currency)
+        return self.admission.expected
 
     def event(self, outcome: Outcome) -> Event:
         """Return the spend event of this request, its cost rounded once, half to even."""
+        described = replace(self.described, reserved_units=self.admission.held)
         return Event(
             id=self.request_id,
             amount=money.to_units(outcome.cost, currency=self.context.currency),
             admitted_ms=self.admission.admitted_ms,
             path=self.context.path_text(),
-            payload=events.encode(self.described, outcome),
+            payload=events.encode(described, outcome),
+            tokens=events.input_tokens(outcome.usage) + events.output_tokens(outcome.usage),
+            learnt_under=_learnt_under(self.context) if _teaches(outcome) else "",
         )
 
 
@@ -106,9 +130,10 @@ async def admit(
     until = time.monotonic() + ADMISSION_SECONDS_MAX
     is_newest = False
     while time.monotonic() < until:
-        now = periods.from_milliseconds(await process.store.now_ms())
+        now = periods.from_milliseconds(await _now_ms(process))
         try:
             offer = make_offer(applicant.asked, snapshot=snapshot, models=models, now=now)
+            context = await _context(applicant.asked, offer, snapshot, models, now, process)
         except GatewayError:
             # What reserve lets through it checks by version; what is refused here, we do.
             if is_newest:
@@ -117,7 +142,6 @@ async def admit(
             snapshot = await process.identities.recheck(applicant.secret)
             models = await process.catalogues.read_again()
             continue
-        context = _context(applicant.asked, snapshot, models, now)
         try:
             return await _reserve(applicant, offer, context, snapshot, process)
         except StaleContext:
@@ -125,7 +149,23 @@ async def admit(
             models = await process.catalogues.read_again()
         except CountersMissing as missing:
             await _load([context.limits[i] for i in missing.limit_indexes], until, process)
+        except StoreClosed:
+            # Lost, and about to be rebuilt: what was not reserved can be tried again.
+            process.look_at_store()
+            if time.monotonic() + CLOSED_PAUSE_SECONDS > until:
+                raise
+            await asyncio.sleep(CLOSED_PAUSE_SECONDS)
     raise Unavailable("The request could not be admitted in time.", code="admission_timeout")
+
+
+async def _now_ms(process: GatewayProcess) -> int:
+    """Return the time by the store's clock; by ours only where requests may pass without it."""
+    try:
+        return await process.store.now_ms()
+    except StoreUnavailable:
+        if settings.GATEWAY_ON_STORE_FAILURE != "allow":
+            raise
+        return time.time_ns() // 1_000_000
 
 
 def make_offer(
@@ -146,8 +186,27 @@ def make_offer(
     price = _price(target, snapshot.currency, now)
     body = asked.body_for(upstream_model=target.upstream_model)
     ceiling = _ceiling(asked, target, price, len(body))
-    held = money.ceiling_to_units(ceiling, currency=snapshot.currency)
-    return Offer(target=target, price=price, body=body, ceiling=ceiling, held=held)
+    return Offer(
+        target=target,
+        price=price,
+        body=body,
+        ceiling=ceiling,
+        prior=_prior(price, ceiling),
+        tokens=_tokens(asked, target, len(body)),
+    )
+
+
+def _prior(price: Price, ceiling: Decimal) -> Decimal:
+    """Return a share of the ceiling; what a request costs whatever it says counts in full."""
+    fee = min(price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0), ceiling)
+    return fee + (ceiling - fee) * settings.ADAPTIVE_PRIOR_PERCENT / 100
+
+
+def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
+    """Return how many tokens a limit on tokens counts until the answer tells how many it were."""
+    longest = min(target.longest_output or OUTPUT_TOKENS_ASSUMED, OUTPUT_TOKENS_ASSUMED)
+    output = longest if asked.output_tokens_asked is None else asked.output_tokens_asked
+    return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
 def _price(target: Target, currency: str, now: datetime) -> Price:
@@ -191,24 +250,56 @@ def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) 
         ) from error
 
 
-def _context(
-    asked: ChatRequest, snapshot: KeySnapshot, models: Catalogue, now: datetime
+async def _context(
+    asked: ChatRequest,
+    offer: Offer,
+    snapshot: KeySnapshot,
+    models: Catalogue,
+    now: datetime,
+    process: GatewayProcess,
 ) -> Context:
-    context = snapshot.context(at=now, global_version=models.version)
-    labels = [(AccountKind.TAG, tag) for tag in asked.tags]
+    names: list[tuple[str, str]] = [(AccountKind.TAG, tag) for tag in asked.tags]
     if asked.end_user:
-        labels.insert(0, (AccountKind.END_USER, asked.end_user))
-    if not labels:
-        return context
-    derived = tuple(
-        PathAccount(
-            derived_account_id(organization_id=context.organization_id, kind=kind, text=text),
-            kind,
-            text,
-        )
-        for kind, text in labels
+        names.insert(0, (AccountKind.END_USER, asked.end_user))
+    labels = await process.identities.labels(names, of=snapshot)
+    identity.check_labels(labels, model=asked.model)
+    return snapshot.context(
+        at=now,
+        global_version=models.version,
+        model=asked.model,
+        labels=labels,
+        platform=_platform(asked, offer, snapshot, models),
     )
-    return replace(context, path=context.path + derived)
+
+
+def _platform(
+    asked: ChatRequest, offer: Offer, snapshot: KeySnapshot, models: Catalogue
+) -> Sequence[tuple[PathAccount, tuple[Terms, ...]]]:
+    """
+    Return the accounts that all organizations share; in another currency none can count.
+
+    :raises NoExchangeRate: if one of them is limited
+    """
+    accounts = models.accounts_of(offer.target, asked=asked.model)
+    if snapshot.currency == settings.PLATFORM_CURRENCY:
+        return accounts
+    if any(terms for _, terms in accounts):
+        raise NoExchangeRate(
+            f"{asked.model!r} is limited in {settings.PLATFORM_CURRENCY}, your budget counts in"
+            f" {snapshot.currency}, and there is no exchange rate.",
+            param="model",
+        )
+    return ()
+
+
+def _learnt_under(context: Context) -> str:
+    """Return the name of requests that cost alike: of one key, for one model."""
+    return context.model_path[0].hex
+
+
+def _teaches(outcome: Outcome) -> bool:
+    """Return whether this is what such a request costs: served, and told by the provider."""
+    return outcome.status < ERROR_STATUS_MIN and events.ESTIMATED not in outcome.flags
 
 
 async def _reserve(
@@ -219,20 +310,29 @@ async def _reserve(
     process: GatewayProcess,
 ) -> Admitted:
     described = _described(applicant, offer, snapshot)
-    orphan = events.encode(described, Outcome(status=0, cost=offer.ceiling, usage={}))
+    demand = _demand(applicant, offer, context, described)
     try:
-        admission = await process.store.reserve(
-            id=applicant.request_id,
-            amount=offer.held,
-            context=context,
-            seconds=settings.GATEWAY_RESERVATION_SECONDS,
-            orphan=orphan,
-        )
+        admission = await process.store.reserve(demand, context=context)
     except LimitReached as refusal:
+        process.refusals.note(
+            context.limits[refusal.limit_index],
+            refusal.code,
+            context=context,
+            request_id=applicant.request_id,
+        )
         raise refusals.of_limit(refusal, context=context) from refusal
     except ReservationEnded as error:
         raise Unavailable("The request came too late.", code="store_unavailable") from error
-    except (OutcomeUnknown, asyncio.CancelledError):
+    except (OutcomeUnknown, StoreClosed, asyncio.CancelledError) as error:
+        if isinstance(error, StoreUnavailable) and settings.GATEWAY_ON_STORE_FAILURE == "allow":
+            now_ms = await _now_ms(process)
+            admission = process.store.hold_unasked(demand, context=context, admitted_ms=now_ms)
+            process.look_at_store()
+            return Admitted(
+                applicant.request_id, offer, context, described, admission, unasked=True
+            )
+        if isinstance(error, StoreClosed):
+            raise
         # It may have been reserved: end it, so that neither it nor a late packet holds money.
         process.spawn(
             process.store.release(
@@ -240,7 +340,23 @@ async def _reserve(
             )
         )
         raise
+    for index in admission.observed:
+        process.refusals.note_observed(
+            context.limits[index], context=context, request_id=applicant.request_id
+        )
     return Admitted(applicant.request_id, offer, context, described, admission)
+
+
+def _demand(applicant: Applicant, offer: Offer, context: Context, described: Described) -> Demand:
+    return Demand(
+        id=applicant.request_id,
+        ceiling=money.ceiling_to_units(offer.ceiling, currency=context.currency),
+        prior=money.ceiling_to_units(offer.prior, currency=context.currency),
+        tokens=offer.tokens,
+        learnt_under=_learnt_under(context),
+        seconds=settings.GATEWAY_RESERVATION_SECONDS,
+        orphan=events.encode(described, Outcome(status=0, cost=offer.ceiling, usage={})),
+    )
 
 
 def _unsent(applicant: Applicant, context: Context, described: Described) -> Event:
@@ -273,19 +389,22 @@ def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Des
         price_reference=offer.price.reference,
         cost_currency=offer.price.currency,
         streamed=asked.stream,
-        reserved_units=offer.held,
+        reserved_units=money.ceiling_to_units(offer.ceiling, currency=snapshot.currency),
     )
 
 
 async def _load(limits: Sequence[Limit], until: float, process: GatewayProcess) -> None:
     """Load counters from the ledger; read a total again as long as the recorder is quicker."""
-    waiting = list(limits)
+    for limit in limits:
+        if limit.period is None:
+            await process.store.load_in_flight(limit.account.id)
+    waiting = [(limit.account.id, limit.period) for limit in limits if limit.period is not None]
     while waiting and time.monotonic() < until:
         try:
             totals = await process.database.run(snapshots.ledger_totals, waiting)
         except DatabaseError as error:
             raise Unavailable("The ledger cannot be reached.", code="ledger_unavailable") from error
         loaded = [await process.store.load(total) for total in totals]
-        waiting = [limit for limit, done in zip(waiting, loaded, strict=True) if not done]
+        waiting = [each for each, done in zip(waiting, loaded, strict=True) if not done]
         if waiting:
             await asyncio.sleep(LOAD_PAUSE_SECONDS)

@@ -50,6 +50,8 @@ class Attempt:
         self._admitted = admitted
         self._process = process
         self.meter = Meter(price=offer.price, ceiling=offer.ceiling, prompt_bytes=len(offer.body))
+        if admitted.unasked:
+            self.meter.flags.add(events.UNCHECKED)
 
     async def run(self) -> Reply:
         """
@@ -72,7 +74,10 @@ class Attempt:
         except money.AmountTooLarge:
             outcome = self._at_ceiling(outcome)
             event = self._admitted.event(outcome)
-        await asyncio.shield(self._process.spawn(self._process.store.settle(event)))
+        if self._admitted.unasked:
+            self._process.store.settle_later(event)
+        else:
+            await asyncio.shield(self._process.spawn(self._process.store.settle(event)))
         return outcome
 
     async def _exchange(self) -> Reply:
@@ -155,7 +160,8 @@ class Attempt:
     async def _settle_broken(self) -> None:
         """It was sent, and may have been billed in full."""
         self.meter.flags.add(events.UPSTREAM_ERROR)
-        settled = self._process.spawn(self.settle(self.meter.unseen(settled_at=_now())))
+        unseen = self.meter.unseen(held=self._admitted.held, settled_at=_now())
+        settled = self._process.spawn(self.settle(unseen))
         await asyncio.shield(settled)
 
     async def _release(self) -> None:

@@ -4,11 +4,15 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from django.db import Error as DatabaseError
 
+from budgets import snapshots
+from budgets.contexts import PathAccount, Terms
+from budgets.models import AccountKind
 from budgets.snapshots import GLOBAL_SCOPE, version_of
 from gateway.database import Database
 from gateway.errors import Unavailable
@@ -57,6 +61,8 @@ class Target:
 class Catalogue:
     version: int
     groups: Mapping[str, tuple[Target, ...]]
+    terms: Mapping[UUID, tuple[Terms, ...]] = field(default_factory=dict)
+    """Of the accounts of models, providers and deployments that have budgets."""
 
     def group(self, name: str, *, organization_id: int) -> list[Target]:
         """Return the deployments of that name which this organization may use."""
@@ -72,6 +78,20 @@ class Catalogue:
             if group := self.group(name, organization_id=organization_id):
                 yield name, group[0]
 
+    def accounts_of(
+        self, target: Target, *, asked: str
+    ) -> tuple[tuple[PathAccount, tuple[Terms, ...]], ...]:
+        """Return the accounts of the model that was asked for, its provider and deployment."""
+        name = f"{target.model_name} → {target.provider}/{target.upstream_model}"
+        accounts = (
+            snapshots.platform_account(kind=AccountKind.MODEL, text=asked),
+            snapshots.platform_account(kind=AccountKind.PROVIDER, text=target.provider),
+            snapshots.platform_account(
+                kind=AccountKind.DEPLOYMENT, text=target.public_id, label=name
+            ),
+        )
+        return tuple((account, self.terms.get(account.id, ())) for account in accounts)
+
 
 EMPTY = Catalogue(version=-1, groups={})
 
@@ -83,7 +103,11 @@ def read_catalogue() -> Catalogue:
     deployments = Deployment.objects.filter(blocked=False).select_related("credential")
     for deployment in deployments.order_by("id"):
         groups.setdefault(deployment.model_name, []).append(_target(deployment))
-    return Catalogue(version, {name: tuple(group) for name, group in groups.items()})
+    return Catalogue(
+        version,
+        {name: tuple(group) for name, group in groups.items()},
+        snapshots.platform_terms(),
+    )
 
 
 class Catalogues:

@@ -2,7 +2,8 @@
 What a caller is told when a request is not served: OpenAI's error shape, with a code of its own.
 
 GatewayError
-├── Unauthorized, KeyBlocked, KeyExpired, ModelForbidden      who asks
+├── Unauthorized, KeyBlocked, KeyExpired, EndUserBlocked,
+│   ModelForbidden                                            who asks
 ├── InvalidRequest, ModelNotFound, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
 ├── LimitRefused                                              a budget on the path
@@ -59,6 +60,10 @@ class KeyExpired(GatewayError):
     status, type, code = 401, "authentication_error", "key_expired"
 
 
+class EndUserBlocked(GatewayError):
+    status, type, code = 403, "permission_error", "end_user_blocked"
+
+
 class ModelForbidden(GatewayError):
     status, type, code = 403, "permission_error", "model_not_allowed"
 
@@ -100,29 +105,39 @@ class NoExchangeRate(GatewayError):
 
 
 class LimitRefused(GatewayError):
-    """A budget on the path: which account, what it has, and what helps."""
+    """A limit on the path: whose it is, what it has, and what helps."""
 
-    def __init__(self, message: str, *, status: int, busy: bool, budget: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        status: int,
+        budget: Mapping[str, Any],
+        retry_after_seconds: int | None,
+    ) -> None:
         super().__init__(message)
+        self.reason = code
+        self.budget = dict(budget)
         self._status = status
-        self._busy = busy
-        self._budget = dict(budget)
+        self._retry_after_seconds = retry_after_seconds
 
     @property
     def http_status(self) -> int:
-        return 429 if self._busy else self._status
+        return self._status
 
     def details(self) -> dict[str, Any]:
+        is_final = self._retry_after_seconds is None
         return {
-            "type": "rate_limit_exceeded" if self._busy else "insufficient_quota",
-            "code": "budget_busy" if self._busy else "budget_exceeded",
-            "budget": self._budget,
+            "type": "insufficient_quota" if is_final else "rate_limit_exceeded",
+            "code": self.reason,
+            "budget": self.budget,
         }
 
     def headers(self) -> dict[str, str]:
-        if self._busy:
-            return {"x-should-retry": "true", "retry-after": "1"}
-        return {"x-should-retry": "false"}
+        if self._retry_after_seconds is None:
+            return {"x-should-retry": "false"}
+        return {"x-should-retry": "true", "retry-after": str(self._retry_after_seconds)}
 
 
 class Unavailable(GatewayError):

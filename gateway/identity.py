@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,11 +10,23 @@ from typing import Final
 from django.db import Error as DatabaseError
 
 from budgets import keys, snapshots
-from budgets.snapshots import KeySnapshot
+from budgets.models import AccountKind
+from budgets.snapshots import KeySnapshot, Label
 from gateway.database import Database
-from gateway.errors import KeyBlocked, KeyExpired, Unauthorized, Unavailable
+from gateway.errors import (
+    EndUserBlocked,
+    KeyBlocked,
+    KeyExpired,
+    ModelForbidden,
+    Unauthorized,
+    Unavailable,
+)
 
 SNAPSHOTS_MAX: Final = 100_000
+LABELS_MAX: Final = 100_000
+
+LabelName = tuple[str, str]
+"""Kind and text of an end user or tag."""
 
 
 @dataclass(slots=True)
@@ -55,6 +67,36 @@ class Identities:
         self._fresh_seconds = fresh_seconds
         self._stale_seconds_max = stale_seconds_max
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._labels: OrderedDict[tuple[int, LabelName], tuple[int, Label]] = OrderedDict()
+
+    async def labels(self, names: Sequence[LabelName], *, of: KeySnapshot) -> list[Label]:
+        """
+        Return the end users and tags that a request names, as of the snapshot's version or newer.
+
+        :raises Unavailable: if Postgres is away and one of them is not known here
+        """
+        return [
+            await self._label(name, of)
+            if name[0] in of.special_labels
+            else of.plain_label(kind=name[0], text=name[1])
+            for name in names
+        ]
+
+    async def _label(self, name: LabelName, of: KeySnapshot) -> Label:
+        kept = self._labels.get((of.organization_id, name))
+        if kept is None or kept[0] < of.version:
+            try:
+                kept = await self._database.run(_read_label, of.organization_id, name)
+            except DatabaseError as error:
+                raise Unavailable(
+                    f"This {name[0].replace('_', ' ')} cannot be looked up right now.",
+                    code="ledger_unavailable",
+                ) from error
+            self._labels[of.organization_id, name] = kept
+        self._labels.move_to_end((of.organization_id, name))
+        if len(self._labels) > LABELS_MAX:
+            self._labels.popitem(last=False)
+        return of.with_template(kept[1])
 
     async def identify(self, secret: str) -> KeySnapshot:
         """
@@ -127,6 +169,30 @@ class Identities:
         self._kept.move_to_end(digest)
         if len(self._kept) > SNAPSHOTS_MAX:
             self._kept.popitem(last=False)
+
+
+def _read_label(organization_id: int, name: LabelName) -> tuple[int, Label]:
+    version = snapshots.version_of(organization_id)  # before what it labels
+    kind, text = name
+    return version, snapshots.read_label(organization_id=organization_id, kind=kind, text=text)
+
+
+def check_labels(labels: Sequence[Label], *, model: str) -> None:
+    """
+    Return if the request's end user may use this model.
+
+    :raises EndUserBlocked: if it is blocked
+    :raises ModelForbidden: if its list of models lacks this one
+    """
+    for label in labels:
+        if label.account.kind != AccountKind.END_USER:
+            continue
+        if label.blocked:
+            raise EndUserBlocked(f"The end user {label.account.label!r} is blocked.", param="user")
+        if label.allowed_models and model not in label.allowed_models:
+            raise ModelForbidden(
+                f"The end user {label.account.label!r} may not call {model!r}.", param="model"
+            )
 
 
 def check_usable(snapshot: KeySnapshot, *, at: datetime) -> None:

@@ -79,13 +79,13 @@ class Meter:
             settled_at=settled_at,
         )
 
-    def unseen(self, *, settled_at: datetime) -> Outcome:
+    def unseen(self, *, held: Decimal, settled_at: datetime) -> Outcome:
         """
         Return the outcome of a request that was sent and of whose answer nothing was seen: it may
-        have been billed in full, so its ceiling counts, as that of an orphan does.
+        have been billed, so what it ``held`` counts, as that of an orphan does.
         """
         return Outcome(
-            status=self.status, cost=self.ceiling, usage={}, settled_at=settled_at,
+            status=self.status, cost=held, usage={}, settled_at=settled_at,
             flags=tuple(sorted({*self.flags, events.ESTIMATED})),
         )  # fmt: skip
 

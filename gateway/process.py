@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -14,9 +14,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
-from budgets import storekeeper
 from budgets.errors import StoreUnavailable
 from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
@@ -26,15 +24,19 @@ from gateway.catalogue import Catalogues
 from gateway.database import Database
 from gateway.errors import Unavailable
 from gateway.identity import Identities
+from gateway.refusal_counts import RefusalCounts
 from gateway.upstream import Upstream
+from spend import ledger
 
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE: Final = 6
 ADMITS_FOR: Final = 2 / 3
 """A member stops admitting after this part of its lease, before others may take it for dead."""
-JOIN_SECONDS: Final = 0.5
-"""How often a process that is no member looks whether the store is open."""
+JOIN_SECONDS: Final = 0.3
+"""How often a process that has not joined looks whether the store is being rebuilt."""
+LOOK_SECONDS_MIN: Final = 0.1
+COUNT_SECONDS: Final = 5.0
 FIRST_JOIN_SECONDS_MAX: Final = 5.0
 """How long a request waits for a process that has just started."""
 RESEND_SECONDS: Final = 1.0
@@ -74,8 +76,14 @@ class GatewayProcess:
             connections_max=settings.GATEWAY_UPSTREAM_CONNECTIONS_MAX,
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
-        self._renewed_at = float("-inf")
-        self._has_joined = asyncio.Event()
+        self.refusals = RefusalCounts()
+        self.draining = False
+        self._joined = 0
+        """The generation of the live store that this process has handed in all to."""
+        self._renewed_at = self._unjudged_at = float("-inf")
+        self._closed_since: float | None = None
+        self._has_renewed = asyncio.Event()
+        self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._housekeeping: list[asyncio.Task[None]] = []
 
@@ -85,6 +93,7 @@ class GatewayProcess:
         self._housekeeping = [
             asyncio.create_task(self._keep_renewing()),
             asyncio.create_task(self._keep_resending()),
+            asyncio.create_task(self._keep_counting()),
         ]
 
     async def stop(self) -> None:
@@ -94,6 +103,7 @@ class GatewayProcess:
         for task in self._housekeeping:
             task.cancel()
         await self._wait_for_confirmation()
+        await self._write_refusals()
         await self._leave()
         await self.upstream.close()
         await self.store.close()
@@ -107,16 +117,20 @@ class GatewayProcess:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def look_at_store(self) -> None:
+        """Have the membership renewed now: the live store said that it is not the one we know."""
+        self._look.set()
+
     async def wait_to_admit(self) -> None:
         """
         Return as soon as this process admits requests: one that has just started joins in a moment.
 
         :raises Unavailable: as :meth:`check_admits`
         """
-        if not self._has_joined.is_set():
+        if not self._has_renewed.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_JOIN_SECONDS_MAX):
-                    await self._has_joined.wait()
+                    await self._has_renewed.wait()
         self.check_admits()
 
     def check_admits(self) -> None:
@@ -138,48 +152,74 @@ class GatewayProcess:
         return True
 
     def _is_member(self) -> bool:
+        """
+        A membership that cannot be renewed lasts on while nobody could judge it, since Postgres
+        is away from everybody: as long as what is known of keys and models does.
+        """
+        now = time.monotonic()
         lease = settings.GATEWAY_MEMBER_SECONDS * ADMITS_FOR
-        return time.monotonic() - self._renewed_at <= lease
+        if now - self._renewed_at > settings.GATEWAY_SNAPSHOT_STALE_SECONDS_MAX:
+            return False
+        return now - max(self._renewed_at, self._unjudged_at) <= lease
 
     async def _keep_renewing(self) -> None:
         while True:
-            is_member = self._renewed_at > float("-inf")
+            is_settled = self._renewed_at > float("-inf") and self._closed_since is None
             lease = settings.GATEWAY_MEMBER_SECONDS / RENEWALS_PER_LEASE
-            await asyncio.sleep(lease if is_member else min(lease, JOIN_SECONDS))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(lease if is_settled else min(lease, JOIN_SECONDS)):
+                    await self._look.wait()
+            self._look.clear()
             await self._renew()
+            await asyncio.sleep(LOOK_SECONDS_MIN)
 
     async def _renew(self) -> None:
-        """
-        Renew the membership, or join once the store is open.
-
-        While the store is closed a process that holds nothing is no member: recovery need not
-        wait for it. One that holds something stays, so that nothing is rebuilt without it.
-        """
+        """Renew the membership, handing in what is held here to a store that is being rebuilt."""
         began = time.monotonic()
         try:
-            generation, is_open = await self._membership.run(_generation)
-            if not is_open and self._holds_nothing():
-                self._renewed_at = float("-inf")
-                await self._membership.run(self._delete_member)
+            partition = await self._membership.run(_partition)
+            if partition.run_id and partition.generation != self._joined:
+                await self._join(partition.generation)
+            if self._is_cut_off(partition):
                 return
-            await self._membership.run(self._write_member, generation)
+            await self._membership.run(self._write_member, self._joined)
         except DatabaseError as error:
             log.warning("membership_not_renewed", extra={"error": type(error).__name__})
+            await self._note_unjudged(began)
             return
-        if is_open:
-            self._adopt(generation)
-            self._has_joined.set()
         self._renewed_at = began
+        if self._joined:
+            self._has_renewed.set()
 
-    def _adopt(self, generation: int) -> None:
-        if self.store.generation not in {0, generation}:
-            # It was opened while this process was no member: what is still held here may have
-            # been lost with the old one.
-            self.store.unconfirmed.begin_generation()
-        self.store.generation = generation
+    async def _join(self, generation: int) -> None:
+        try:
+            await self.store.join(generation=generation, recorded=self._recorded)
+        except (StoreUnavailable, ReplyError) as error:
+            log.warning("store_not_joined", extra={"error": type(error).__name__})
+            return
+        self._joined = generation
+        log.info("store_joined", extra={"generation": generation, "holds": len(self.store.holds)})
 
-    def _holds_nothing(self) -> bool:
-        return not self._tasks and not self.store.unconfirmed.holds_money()
+    async def _recorded(self, ids: Sequence[str]) -> set[str]:
+        requests = [uuid.UUID(id) for id in ids]
+        return {str(id) for id in await self._membership.run(ledger.true_rows, requests)}
+
+    def _is_cut_off(self, partition: Partition) -> bool:
+        """
+        Return whether the store has been out of our reach for longer than a membership lasts:
+        others need not wait then. What is held here is handed in once it can be.
+        """
+        if partition.run_id and partition.generation == self._joined:
+            self._closed_since = None
+            return False
+        self._closed_since = self._closed_since or time.monotonic()
+        waited = time.monotonic() - self._closed_since
+        return bool(partition.run_id) and waited > settings.GATEWAY_MEMBER_SECONDS
+
+    async def _note_unjudged(self, at: float) -> None:
+        with suppress(StoreUnavailable, ReplyError):
+            if not await self.store.is_judged():
+                self._unjudged_at = at
 
     def _write_member(self, generation: int) -> None:
         Member.objects.update_or_create(
@@ -195,6 +235,17 @@ class GatewayProcess:
 
     def _delete_member(self) -> None:
         Member.objects.filter(id=self.id).delete()
+
+    async def _keep_counting(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            await self._write_refusals()
+
+    async def _write_refusals(self) -> None:
+        try:
+            await self.refusals.write(self._membership)
+        except DatabaseError as error:
+            log.warning("refusals_not_written", extra={"error": type(error).__name__})
 
     async def _keep_resending(self) -> None:
         while True:
@@ -222,13 +273,9 @@ class GatewayProcess:
             log.warning("membership_not_ended", extra={"error": type(error).__name__})
 
 
-def _generation() -> tuple[int, bool]:
-    """Return the partition's generation, and whether the live store is of it."""
-    partition = Partition.objects.get(number=PARTITION)
-    try:
-        return partition.generation, storekeeper.is_open(partition)
-    except RedisError:
-        return partition.generation, False
+def _partition() -> Partition:
+    partition, _ = Partition.objects.get_or_create(number=PARTITION)
+    return partition
 
 
 _running: dict[asyncio.AbstractEventLoop, GatewayProcess] = {}

@@ -1,8 +1,13 @@
 """The headers that tell what a request cost and what is left; LiteLLM's names beside ours."""
 
+from collections.abc import Sequence
+
 from budgets import money
-from budgets.models import AccountKind
+from budgets.contexts import Limit, LimitKind
+from budgets.models import PLATFORM_KINDS, AccountKind
+from budgets.reservations import Standing
 from gateway.admission import Admitted
+from gateway.refusals import WINDOW_SECONDS
 from spend.events import Outcome
 
 
@@ -39,21 +44,47 @@ def _common(admitted: Admitted) -> dict[str, str]:
 
 
 def _remaining(admitted: Admitted, *, settled: int | None) -> dict[str, str]:
-    """Return what the tightest limit of the path has left, and the key's own spend."""
-    currency, held = admitted.context.currency, admitted.offer.held
-    freed = 0 if settled is None else held - settled
+    """Return what the tightest limits of the path have left, and the key's own spend."""
+    currency, admission = admitted.context.currency, admitted.admission
+    standings = list(zip(admitted.context.limits, admission.standings, strict=False))
+    seen = [pair for pair in standings if pair[0].account.kind not in PLATFORM_KINDS]
     headers: dict[str, str] = {}
     tightest: int | None = None
-    for limit, standing in zip(admitted.context.limits, admitted.admission.standings, strict=False):
-        left = limit.limit - standing.spent - standing.reserved + freed
+    for limit, standing in seen:
+        if limit.kind != LimitKind.MONEY:
+            continue
+        freed = 0 if settled is None else admitted.held_in(limit) - settled
+        left = limit.limit - standing.used - standing.reserved + freed
         if tightest is None or left < tightest:
             tightest = left
             headers["x-costplatform-remaining"] = _text(left, currency)
             headers["x-costplatform-remaining-account"] = limit.account.kind
         if limit.account.kind == AccountKind.KEY:
-            headers["x-litellm-key-spend"] = _text(standing.spent + (settled or 0), currency)
+            headers["x-litellm-key-spend"] = _text(standing.used + (settled or 0), currency)
             headers["x-litellm-key-max-budget"] = _text(limit.limit, currency)
+    return headers | _rates(seen) | _soft(admitted)
+
+
+def _rates(standings: Sequence[tuple[Limit, Standing]]) -> dict[str, str]:
+    """Return OpenAI's headers on rates: those of the tightest limit of either kind."""
+    headers: dict[str, str] = {}
+    for kind in (LimitKind.REQUESTS, LimitKind.TOKENS):
+        left = [(max(e.limit - s.used, 0), e.limit) for e, s in standings if e.kind == kind]
+        if left:
+            remaining, limit = min(left)
+            headers |= {
+                f"x-ratelimit-limit-{kind}": str(limit),
+                f"x-ratelimit-remaining-{kind}": str(remaining),
+                # The window slides: this request is in it for as long as it is.
+                f"x-ratelimit-reset-{kind}": f"{WINDOW_SECONDS}s",
+            }
     return headers
+
+
+def _soft(admitted: Admitted) -> dict[str, str]:
+    limits = [admitted.context.limits[index] for index in admitted.admission.observed]
+    kinds = [each.account.kind for each in limits if each.kind == LimitKind.SOFT]
+    return {"x-costplatform-soft-budget-exceeded": ",".join(kinds)} if kinds else {}
 
 
 def _text(units: int, currency: str) -> str:

@@ -17,12 +17,12 @@ from spend.pricing import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, Line, 
 ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED = (
     "orphaned", "estimated", "over_ceiling", "client_closed",
 )  # fmt: skip
-UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED, TIER_UNPRICED, DAMAGED = (
-    "upstream_error", "usage_clamped", "unpriced", "tier_unpriced", "damaged",
+UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED, TIER_UNPRICED, DAMAGED, UNCHECKED = (
+    "upstream_error", "usage_clamped", "unpriced", "tier_unpriced", "damaged", "unchecked",
 )  # fmt: skip
 FLAGS: Final = (
     ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED, UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED,
-    TIER_UNPRICED, DAMAGED,
+    TIER_UNPRICED, DAMAGED, UNCHECKED,
 )  # fmt: skip
 """Everything that a ledger row can be marked with; docs/reference/ledger.md explains each."""
 

@@ -69,13 +69,13 @@ def append(recordings: Sequence[Recording], *, now: datetime) -> Appended:
     unexpected = {
         account
         for recording in _not_inserted(recordings, new_ids)
-        for account in recording.entry.path
+        for account in recording.entry.all_accounts
     }
     unexpected |= {
         account
         for recording in recordings
         if recording.request_id in reversed_requests
-        for account in recording.entry.path
+        for account in recording.entry.all_accounts
     }
     return Appended(frozenset(new_ids), frozenset(unexpected))
 
@@ -113,20 +113,35 @@ def add_to_totals() -> None:
     """Add the rows that :func:`append` has just inserted to all period totals that hold them."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE budgets_periodtotal AS total
             SET amount_units = total.amount_units + added.amount, events = total.events + added.n
             FROM (
-                SELECT t.id, sum(fresh.amount_units) AS amount, count(*) AS n
-                FROM spend_fresh fresh
-                CROSS JOIN unnest(fresh.accounts) AS held(account_id)
-                JOIN budgets_periodtotal t ON t.account_id = held.account_id
-                     AND t.period_start <= fresh.admitted_at AND fresh.admitted_at < t.period_end
+                SELECT t.id, sum(charge.amount_units) AS amount, count(*) AS n
+                FROM ({charges_of("spend_fresh")}) charge
+                JOIN budgets_periodtotal t ON t.account_id = charge.account
+                     AND t.period_start <= charge.admitted_at AND charge.admitted_at < t.period_end
                 GROUP BY t.id
             ) added
             WHERE total.id = added.id
             """
         )
+
+
+def charges_of(events: str) -> str:
+    """
+    Return SQL for what each account is charged by the rows of a table of events: those that the
+    row names, and where a holder has an account for the row's model, that one too.
+    """
+    return f"""
+        SELECT held.account, event.admitted_at, event.amount_units
+        FROM {events} event CROSS JOIN unnest(event.accounts) AS held(account)
+        UNION ALL
+        SELECT narrow.id, event.admitted_at, event.amount_units
+        FROM {events} event CROSS JOIN unnest(event.accounts) AS held(account)
+        JOIN budgets_account narrow ON narrow.holder_id = held.account
+             AND narrow.model = event.model
+    """
 
 
 def sum_of(account: UUID, period: Period) -> tuple[int, int]:
@@ -138,15 +153,20 @@ def sum_of(account: UUID, period: Period) -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH wanted AS (
+                SELECT coalesce(holder_id, id) AS account_id, model FROM budgets_account
+                WHERE id = %(account)s
+            )
             SELECT coalesce(sum(amount_units), 0), coalesce(sum(events), 0) FROM (
-                SELECT amount_units, events FROM spend_quarterhour
-                WHERE account_id = %(account)s
-                      AND bucket_start >= %(start)s AND bucket_start < %(end)s
+                SELECT account_id, bucket_start, model, amount_units, events
+                FROM spend_quarterhour
                 UNION ALL
-                SELECT amount_units, events FROM spend_labelquarterhour
-                WHERE account_id = %(account)s
-                      AND bucket_start >= %(start)s AND bucket_start < %(end)s
-            ) both_kinds
+                SELECT account_id, bucket_start, model, amount_units, events
+                FROM spend_labelquarterhour
+            ) kept
+            JOIN wanted USING (account_id)
+            WHERE kept.bucket_start >= %(start)s AND kept.bucket_start < %(end)s
+                  AND wanted.model IN ('', kept.model)
             """,
             {"account": account, "start": period.start, "end": period.end},
         )
@@ -158,6 +178,11 @@ def recorded_requests(ids: Sequence[UUID]) -> set[UUID]:
     """Return which of these requests the ledger has a row of."""
     rows = SpendEvent.objects.filter(id__in=[*ids, *map(events.orphan_id, ids)])
     return set(rows.values_list("request_id", flat=True))
+
+
+def true_rows(ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these requests the ledger has the true row of, and not only an orphan."""
+    return set(SpendEvent.objects.filter(id__in=ids).values_list("id", flat=True))
 
 
 def _make_partition(day: date) -> int:

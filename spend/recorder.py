@@ -16,9 +16,10 @@ from uuid import UUID
 from django.db import DataError, transaction
 from django.db.models import F
 
-from budgets import storekeeper, totals
+from budgets import in_force, storekeeper, totals
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import (
+    PLATFORM,
     Account,
     AccountKind,
     EndUser,
@@ -197,7 +198,8 @@ def _make_labels(recordings: Sequence[Recording]) -> None:
         for t in r.payload.described.tags
     }
     _make_kind(AccountKind.END_USER, {(org, text) for org, text in users if text})
-    _make_kind(AccountKind.TAG, tags)  # fmt: skip
+    _make_kind(AccountKind.TAG, tags)
+    _make_platform(recordings)
 
 
 def _make_kind(kind: AccountKind, wanted: set[tuple[int, str]]) -> None:
@@ -231,6 +233,32 @@ def _make_kind(kind: AccountKind, wanted: set[tuple[int, str]]) -> None:
         )
 
 
+def _make_platform(recordings: Sequence[Recording]) -> None:
+    """Make the accounts of models, providers and deployments that have spent for the first time."""
+    on_paths = {id for recording in recordings for id in recording.entry.path}
+    wanted: dict[UUID, tuple[AccountKind, str]] = {}
+    for recording in recordings:
+        told = recording.payload.described
+        deployment = f"{told.model} → {told.provider}/{told.upstream_model}"
+        for kind, text, label in (
+            (AccountKind.MODEL, told.model, told.model),
+            (AccountKind.PROVIDER, told.provider, told.provider),
+            (AccountKind.DEPLOYMENT, told.deployment, deployment),
+        ):
+            id = derived_account_id(organization_id=PLATFORM, kind=kind, text=text)
+            if id in on_paths:
+                wanted[id] = (kind, label)
+    known = set(Account.objects.filter(id__in=wanted).values_list("id", flat=True))
+    Account.objects.bulk_create(
+        [
+            Account(id=id, kind=kind, label=label[:NAME_LENGTH_MAX])
+            for id, (kind, label) in sorted(wanted.items())
+            if id not in known
+        ],
+        ignore_conflicts=True,
+    )
+
+
 def _know_accounts(recordings: Sequence[Recording]) -> None:
     """An account that was deleted while a request of it ran is made again: its money counts."""
     wanted = {account for r in recordings for account in r.entry.path}
@@ -245,11 +273,12 @@ def _know_accounts(recordings: Sequence[Recording]) -> None:
 
 def _periods(recordings: Sequence[Recording]) -> set[tuple[UUID, Period]]:
     """Return (account, period) of all budgets in force that an event of the batch counts in."""
-    accounts = {account for r in recordings for account in r.entry.path}
-    budgets = totals.budgets_on(accounts)
+    accounts = {account for r in recordings for account in r.entry.all_accounts}
+    budgets = in_force.budgets_on(accounts)
     return {
         (account, period)
         for recording in recordings
-        for account in recording.entry.path
+        for account in recording.entry.all_accounts
+        if account in budgets or account in recording.entry.path
         for period in totals.periods_of(budgets.get(account, ()), at=recording.entry.admitted_at)
     }

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 IDLE_MS = 200
 STANDBY_SECONDS = 1.0
+JOINING_SECONDS = 0.1
+LOST_SECONDS = 0.2
 BACK_OFF_SECONDS_MAX = 10.0
 CHANNEL = "costplatform_config"
 
@@ -39,9 +41,7 @@ class Recording:
             try:
                 self._run_while_leading()
                 self._failures = 0
-            except (DatabaseError, RedisError, storekeeper.Closed, recorder.LostRace) as error:
-                self._back_off(error)
-            except recovery.MembersAlive as error:
+            except (DatabaseError, RedisError, recorder.LostRace, recovery.Evicting) as error:
                 self._back_off(error)
 
     def _run_while_leading(self) -> None:
@@ -50,34 +50,51 @@ class Recording:
             if not held:
                 self._stop.wait(STANDBY_SECONDS)
                 return
-            partition = recovery.ensure_open(now=self._clock())
+            judge = recovery.Judge()
             self._listen()
             while not self._stop.is_set():
-                self._once(partition)
-            self._finish(partition)
+                judge.beat()
+                try:
+                    self._record_while_open(
+                        recovery.ensure_open(now=self._clock(), alive=judge.alive), judge
+                    )
+                except recovery.MembersJoining as error:
+                    log.info("store_waits_for_members", extra={"members": str(error)})
+                    self._stop.wait(JOINING_SECONDS)
+                except (RedisError, storekeeper.Closed) as error:
+                    # Leading goes on, and so does watching the members.
+                    log.warning("store_lost", extra={"error": type(error).__name__})
+                    self._stop.wait(LOST_SECONDS)
 
-    def _once(self, partition: Partition) -> None:
+    def _record_while_open(self, partition: Partition, judge: recovery.Judge) -> None:
+        """Record until told to stop, and then leave nothing in the stream: gateways stop first."""
+        while not self._stop.is_set():
+            judge.beat()
+            self._once(partition, judge)
+        self._finish(partition)
+
+    def _once(self, partition: Partition, judge: recovery.Judge) -> None:
         if time.monotonic() - self._swept_at >= settings.RECORDER_SWEEP_SECONDS:
             self._swept_at = time.monotonic()
-            self._keep_house(partition)
+            self._keep_house(partition, judge)
         recorded = recorder.record_next(
             partition=partition, now=self._clock(), count=settings.RECORDER_BATCH_EVENTS_MAX
         )
         if recorded is None:
+            # An empty stream looks the same in a store that was emptied.
+            storekeeper.check_open(partition)
             storekeeper.wait_for_entry(after=partition.position, timeout_ms=IDLE_MS)
         self._hear_of_changes()
 
-    def _keep_house(self, partition: Partition) -> None:
+    def _keep_house(self, partition: Partition, judge: recovery.Judge) -> None:
         """Sweep orphans, mirror versions, and apply reloads that services have listed."""
         storekeeper.publish_versions()
-        alive = recovery.alive_members()
-        if orphans := storekeeper.sweep(generation=partition.generation, alive=alive):
+        if orphans := storekeeper.sweep(generation=partition.generation, alive=judge.alive()):
             log.warning("orphans_swept", extra={"orphans": orphans})
         partition.refresh_from_db(fields=["revision"])
         recorder.tell_store(partition)
 
     def _finish(self, partition: Partition) -> None:
-        """The gateways have stopped before the recorder does: leave nothing in the stream."""
         while recorder.record_next(
             partition=partition, now=self._clock(), count=settings.RECORDER_BATCH_EVENTS_MAX
         ):

@@ -1,18 +1,22 @@
 """
-Opens the live store: at the first start, and after it was restarted or lost.
+Opens the live store: at the first start, and after it was restarted, emptied, rolled back or
+replaced. Postgres keeps a generation and the server's ``run_id``; any difference means lost.
 
-While no gateway process is alive nobody holds an event that the stream lacks, so the store can be
-rebuilt from the ledger. Each step can be repeated; a crash in between starts again at the first.
-Recovery beside live gateways comes with Enforcement: until then the store stays closed.
+Recovery, under the partition's lock, each step repeatable: close the store and count the
+generation up; bring the old stream to the ledger; drop everything but reservations that the
+ledger lacks; let every live gateway process hand in what it holds (``LiveStore.join``); open when
+all have. A loss meanwhile starts again at the first step.
 """
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DataError, transaction
+from django.db import DataError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -23,33 +27,50 @@ from spend import ledger, recorder
 
 log = logging.getLogger(__name__)
 
-DRAIN_EVENTS = 1_000
+DRAIN_EVENTS: Final = 1_000
+JUDGE_SECONDS: Final = 1.0
+JUDGE_GAP_SECONDS: Final = 3.0
+"""Who has not asked Postgres for so long may have missed that members could not renew."""
+
+Alive = Callable[[], Collection[UUID]]
 
 
-class MembersAlive(Exception):
-    """Gateway processes are alive and may hold events that the store has lost."""
+class MembersJoining(Exception):
+    """Gateway processes are alive that have not yet handed in what they hold."""
 
 
 class Evicting(Exception):
     """The live store is set to drop keys when it is full; it must be ``noeviction``."""
 
 
-def ensure_open(*, now: datetime) -> Partition:
+class Judge:
     """
-    Return the partition with its store open, opening a new generation where need be.
+    Tells which gateway processes are alive.
 
-    :raises MembersAlive: if the store is lost while gateway processes run
-    :raises Evicting: if the store may evict keys
+    Nobody is taken for dead before this has watched without a gap for as long as a membership
+    lasts: while Postgres is away no process can renew. That it watches stands in the live store,
+    so that processes which cannot renew know whether they are being judged.
     """
-    partition, _ = Partition.objects.get_or_create(number=PARTITION)
-    if storekeeper.is_open(partition):
-        return partition
-    policy = storekeeper.evicts()
-    if policy not in {"", "noeviction"}:
-        raise Evicting(f"maxmemory-policy is {policy}; set it to noeviction")
-    if alive_members():
-        raise MembersAlive
-    return _open_generation(now=now)
+
+    def __init__(self) -> None:
+        self._since = self._seen = time.monotonic()
+
+    def beat(self) -> None:
+        """Say, once a second, that Postgres answers and members are watched."""
+        if time.monotonic() - self._seen < JUDGE_SECONDS:
+            return
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        now = time.monotonic()
+        if now - self._seen > JUDGE_GAP_SECONDS:
+            self._since = now
+        self._seen = now
+        storekeeper.note_judge()
+
+    def alive(self) -> list[UUID]:
+        if time.monotonic() - self._since < settings.GATEWAY_MEMBER_SECONDS:
+            return list(Member.objects.values_list("id", flat=True))
+        return alive_members()
 
 
 def alive_members() -> list[UUID]:
@@ -58,9 +79,36 @@ def alive_members() -> list[UUID]:
     return list(Member.objects.filter(renewed_at__gt=since).values_list("id", flat=True))
 
 
-def _open_generation(*, now: datetime) -> Partition:
+def ensure_open(*, now: datetime, alive: Alive = alive_members) -> Partition:
+    """
+    Return the partition with its store open, beginning a new generation where need be.
+
+    :raises MembersJoining: if the store was lost and processes have not handed in all yet
+    :raises Evicting: if the store may evict keys
+    """
+    partition, _ = Partition.objects.get_or_create(number=PARTITION)
+    if storekeeper.is_open(partition):
+        return partition
+    if not storekeeper.is_known(partition):
+        partition = _begin_generation(now=now)
+    missing = Member.objects.filter(id__in=alive(), generation__lt=partition.generation)
+    if names := list(missing.values_list("name", flat=True)):
+        raise MembersJoining(", ".join(names))
+    Partition.objects.filter(number=PARTITION).update(is_open=True)
+    storekeeper.open_store()
+    log.info("store_opened", extra={"generation": partition.generation})
+    partition.is_open = True
+    return partition
+
+
+def _begin_generation(*, now: datetime) -> Partition:
+    policy = storekeeper.evicts()
+    if policy not in {"", "noeviction"}:
+        raise Evicting(f"maxmemory-policy is {policy}; set it to noeviction")
     storekeeper.close_store()
-    Partition.objects.filter(number=PARTITION).update(generation=F("generation") + 1, run_id="")
+    Partition.objects.filter(number=PARTITION).update(
+        generation=F("generation") + 1, run_id="", is_open=False
+    )
     drained = _drain(now=now)
     open_ids = [UUID(id) for id in storekeeper.open_reservations()]
     recorded = ledger.recorded_requests(open_ids)
@@ -72,8 +120,8 @@ def _open_generation(*, now: datetime) -> Partition:
             run_id=run, position="0-0", revision=F("revision") + 1
         )
     partition = Partition.objects.get(number=PARTITION)
-    storekeeper.open_store(generation=partition.generation, of_run=run)
-    log.info("store_opened", extra={"generation": partition.generation, "drained": drained})
+    storekeeper.begin_store(generation=partition.generation, of_run=run)
+    log.warning("store_begun", extra={"generation": partition.generation, "drained": drained})
     return partition
 
 

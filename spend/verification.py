@@ -16,8 +16,10 @@ from django.db import connection, transaction
 from budgets import storekeeper
 from budgets.models import Partition, Reload
 from budgets.periods import Period
-from budgets.storekeeper import PARTITION, StoreView
+from budgets.storekeeper import PARTITION, Counter, StoreView
+from spend import ledger
 
+_CHARGES = ledger.charges_of("spend_event")
 QUIET_TRIES_MAX = 50
 PAUSE_SECONDS = 0.2
 
@@ -88,36 +90,48 @@ def _counters(view: StoreView, position: str) -> Iterator[Difference]:
         (account, counter) for account, counters in view.counters.items() for counter in counters
     ]
     recorded = _ledger_sums([(account, counter.period) for account, counter in wanted])
-    for (account, counter), ledger in zip(wanted, recorded, strict=True):
+    for (account, counter), in_ledger in zip(wanted, recorded, strict=True):
         unrecorded = sum(
             entry.amount
             for entry in view.entries
-            if account in entry.path
+            if account in entry.all_accounts
             and entry.admitted_at in counter.period
             and _order(entry.position) > _order(position)
         )
-        held = sum(
-            each.amount
-            for each in view.reservations
-            if account in each.path and each.admitted_at in counter.period
-        )
         where = f"account {account}, {counter.period.start:%Y-%m-%d}–{counter.period.end:%Y-%m-%d}"
-        if counter.spent != ledger + unrecorded:
-            yield Difference(f"counter spent of {where}", counter.spent, ledger + unrecorded)
-        if counter.reserved != held:
-            yield Difference(f"counter reserved of {where}", counter.reserved, held)
+        if counter.spent != in_ledger + unrecorded:
+            yield Difference(f"counter spent of {where}", counter.spent, in_ledger + unrecorded)
+        yield from _held(account, counter, view, where)
+    for account, in_flight in view.in_flight.items():
+        open_now = sum(account in each.accounts for each in view.reservations)
+        if in_flight != open_now:
+            yield Difference(f"requests in flight of account {account}", in_flight, open_now)
+
+
+def _held(account: UUID, counter: Counter, view: StoreView, where: str) -> Iterator[Difference]:
+    """Compare what a counter holds, in either way of counting, with the open reservations."""
+    open_now = [
+        each
+        for each in view.reservations
+        if account in each.accounts and each.admitted_at in counter.period
+    ]
+    ceilings, expected = (
+        sum(each.ceiling for each in open_now), sum(each.expected for each in open_now),
+    )  # fmt: skip
+    if counter.reserved != ceilings:
+        yield Difference(f"counter reserved of {where}", counter.reserved, ceilings)
+    if counter.expected != expected:
+        yield Difference(f"counter expected of {where}", counter.expected, expected)
 
 
 def _ledger_sums(wanted: list[tuple[UUID, Period]]) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT coalesce(sum(event.amount_units), 0)::bigint
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
                      WITH ORDINALITY AS wanted(account, first, last, n)
-            LEFT JOIN (
-                SELECT unnest(accounts) AS account, admitted_at, amount_units FROM spend_event
-            ) event ON event.account = wanted.account
+            LEFT JOIN ({_CHARGES}) event ON event.account = wanted.account
                  AND event.admitted_at >= wanted.first AND event.admitted_at < wanted.last
             GROUP BY wanted.n ORDER BY wanted.n
             """,
@@ -133,13 +147,11 @@ def _ledger_sums(wanted: list[tuple[UUID, Period]]) -> list[int]:
 def _totals() -> Iterator[Difference]:
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             SELECT total.account_id, total.period_start, total.amount_units, total.events,
                    coalesce(sum(event.amount_units), 0)::bigint, count(event.account)
             FROM budgets_periodtotal total
-            LEFT JOIN (
-                SELECT unnest(accounts) AS account, admitted_at, amount_units FROM spend_event
-            ) event ON event.account = total.account_id
+            LEFT JOIN ({_CHARGES}) event ON event.account = total.account_id
                  AND event.admitted_at >= total.period_start
                  AND event.admitted_at < total.period_end
             GROUP BY total.id

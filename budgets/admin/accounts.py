@@ -134,14 +134,10 @@ class AccountAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         facts = (None, {"fields": (("kind", "organization"), ("id", "created_at"))})
         limits = ("Limits", {"fields": (*LIMIT_FIELDS, "shared_budgets")})
-        return (limits, facts) if obj and obj.kind in accounts.BUDGETED_KINDS else (facts,)
+        return (limits, facts)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        has_budgets = not isinstance(obj, Account) or obj.kind in accounts.BUDGETED_KINDS
-        return has_budgets and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

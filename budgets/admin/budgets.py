@@ -165,13 +165,13 @@ class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
 
     @column(description="Limit", ordering="max_budget")
     def limit(self, obj: Budget) -> str:
-        return display.limit_terms(obj.max_budget, obj.organization.currency, obj.duration)
+        return display.limit_terms(obj.max_budget, obj.currency, obj.duration)
 
     @column(description="Alert from", ordering="soft_budget")
     def alert(self, obj: Budget) -> str:
         if obj.soft_budget is None:
             return bars.NOTHING
-        return bars.amount(obj.soft_budget, obj.organization.currency)
+        return bars.amount(obj.soft_budget, obj.currency)
 
     @column(description="Days begin in", ordering="time_zone")
     def zone(self, obj: Budget) -> str:

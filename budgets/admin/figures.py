@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 from redis.exceptions import RedisError
 
-from budgets import display, money, periods, storekeeper, totals
+from budgets import display, in_force, money, periods, storekeeper, totals
 from budgets.models import Account, Budget, Partition, PeriodTotal
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 WATCHED_MAX: Final = 1_000
 WARN_FROM: Final = 80
 FULL: Final = 100
-PLATFORM_CURRENCY: Final = "USD"
 
 Spent = Mapping[tuple[UUID, Period], tuple[int, int]]
 """(spent, reserved) in units, of an account in a period."""
@@ -67,7 +66,7 @@ class AccountFigures:
 def of_accounts(accounts: Sequence[Account], *, now: datetime) -> dict[UUID, AccountFigures]:
     """Return the figures of each account: three queries and two round trips, however many."""
     ids = [account.id for account in accounts]
-    budgets = totals.budgets_on(ids)
+    budgets = in_force.budgets_on(ids)
     live = _live_counters(ids)
     spent = _ledger_totals(ids, budgets, now) | _of_counters(live or {})
     return {
@@ -96,7 +95,7 @@ def fullest(*, share_min: int, now: datetime) -> list[UUID]:
 
 
 def currency_of(account: Account) -> str:
-    return account.organization.currency if account.organization else PLATFORM_CURRENCY
+    return account.currency
 
 
 def store_is_open() -> bool:
@@ -132,8 +131,8 @@ def _of_counters(
 def _ledger_totals(
     ids: Sequence[UUID], budgets: Mapping[UUID, Iterable[Budget]], now: datetime
 ) -> dict[tuple[UUID, Period], tuple[int, int]]:
-    in_force = {budget.pk: budget for of_one in budgets.values() for budget in of_one}
-    starts = {period.start for period in totals.periods_of(in_force.values(), at=now)}
+    every = {budget.pk: budget for of_one in budgets.values() for budget in of_one}
+    starts = {period.start for period in totals.periods_of(every.values(), at=now)}
     rows = PeriodTotal.objects.filter(account__in=ids, period_start__in=starts)
     return {
         (row.account_id, Period(row.period_start, row.period_end)): (row.amount_units, 0)

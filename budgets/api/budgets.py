@@ -33,6 +33,7 @@ class BudgetUpdate(ManagementView):
         now = timezone.now()
         with transaction.atomic():
             budget = queries.find_budget(asked["budget_id"], lock=True)
+            assert budget.organization is not None, "those of the platform are not found here"
             check_same_organization(asked, budget.organization)
             terms = wanted_terms(asked, organization=budget.organization, base=terms_of(budget))
             update_budget(budget=budget, terms=terms, now=now)

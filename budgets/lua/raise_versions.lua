@@ -1,6 +1,6 @@
 -- Raise the mirror of configuration versions; one never falls.
 -- ARGV: generation, then pairs of scope and version. Returns {"raised"} or {"closed"}.
-if closed(ARGV[1]) then
+if lost(ARGV[1]) then
   return { "closed" }
 end
 for i = 2, #ARGV, 2 do

@@ -2,7 +2,7 @@
 -- ARGV: generation, not_after, id, tombstone_ms.
 -- Returns {"released"}, {"again"} (it had ended), {"unknown"} (no such reservation, or it was
 -- swept: settle it at 0), {"late"} or {"closed"}.
-if closed(ARGV[1]) then
+if lost(ARGV[1]) then
   return { "closed" }
 end
 if now_ms() > tonumber(ARGV[2]) then
@@ -16,14 +16,11 @@ end
 if tombstone then
   return { "again" }
 end
-local held = redis.call("HMGET", reservation_of(id), "amount", "admitted", "path")
+local held = redis.call("HMGET", reservation_of(id), unpack(RESERVATION))
 if not held[1] then
   return { "unknown" }
 end
-for account in each_account(held[3]) do
-  add(account, "r", tonumber(held[2]), negative(held[1]))
-end
-redis.call("DEL", reservation_of(id))
-redis.call("ZREM", OPEN, id)
+free(id, held, "0")
+correct_tokens(held, "0")
 redis.call("SET", tombstone_of(id), "0-0", "PX", ARGV[4])
 return { "released" }

@@ -1,31 +1,31 @@
 """Accounts, and the budgets in force on them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from budgets import money, periods, totals
+from budgets import in_force, money, periods, totals
 from budgets.errors import InvalidInput
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import (
+    PLATFORM,
+    PLATFORM_KINDS,
+    RATE_LIMIT_MAX,
     Account,
     AccountBudget,
     AccountKind,
     Budget,
+    BudgetTemplate,
     Enforcement,
     Organization,
+    derived_account_id,
+    holder_model_account_id,
 )
 
-BUDGETED_KINDS: Final = (
-    AccountKind.ORGANIZATION,
-    AccountKind.TEAM,
-    AccountKind.MEMBER,
-    AccountKind.USER,
-    AccountKind.KEY,
-)
-"""The kinds of accounts whose budgets the gateway enforces."""
+RATE_FIELDS: Final = ("rpm_limit", "tpm_limit", "max_parallel_requests")
+TEMPLATE_HOLDERS: Final = (AccountKind.ORGANIZATION, AccountKind.TEAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,10 @@ class Terms:
     soft_budget: Decimal | None = None
     duration: str = ""
     time_zone: str = "UTC"
-    enforcement: str = Enforcement.STRICT
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
+    max_parallel_requests: int | None = None
+    enforcement: str = Enforcement.ADAPTIVE
 
     def checked(self) -> "Terms":
         """
@@ -50,17 +53,19 @@ class Terms:
             raise InvalidInput("soft_budget", "must not be above max_budget")
         if self.enforcement not in Enforcement.values:
             raise InvalidInput("enforcement", f"must be one of {', '.join(Enforcement.values)}")
-        return Terms(
-            max_budget=self.max_budget,
-            soft_budget=self.soft_budget,
-            duration=_duration(self.duration),
-            time_zone=_time_zone(self.time_zone),
-            enforcement=self.enforcement,
+        for name in RATE_FIELDS:
+            _check_rate(name, getattr(self, name))
+        return replace(
+            self, duration=_duration(self.duration), time_zone=_time_zone(self.time_zone)
         )
 
     @property
     def says_nothing(self) -> bool:
-        return self.max_budget is None and self.soft_budget is None and not self.duration
+        limits = (self.max_budget, self.soft_budget, *(getattr(self, n) for n in RATE_FIELDS))
+        return not self.duration and all(limit is None for limit in limits)
+
+
+TERMS_FIELDS: Final = tuple(field.name for field in fields(Terms))
 
 
 def new_account(*, organization: Organization | None, kind: AccountKind, label: str) -> Account:
@@ -79,12 +84,10 @@ def attach(*, account: Account, budget: Budget, now: datetime) -> None:
 
     Within the caller's transaction.
 
-    :raises InvalidInput: if the budget is another organization's, or the kind has no budgets yet
+    :raises InvalidInput: if the budget is another organization's
     """
     if account.organization_id != budget.organization_id:
         raise InvalidInput("budget_id", "belongs to another organization")
-    if account.kind not in BUDGETED_KINDS:
-        raise InvalidInput("budget_id", f"cannot be put on an account of kind {account.kind}")
     totals.lock_partition()  # before the terms are read: nobody changes them meanwhile
     AccountBudget.objects.get_or_create(account=account, budget=budget)
     totals.begin(account_ids=[account.id], at=now)
@@ -112,27 +115,124 @@ def set_private_budget(*, account: Account, terms: Terms, now: datetime) -> Budg
             existing.delete()
         return None
     budget = existing or Budget(
-        organization_id=_organization_id(account), private_to=account, name=""
+        organization_id=account.organization_id, private_to=account, name=""
     )
     write_terms(budget, terms)
     attach(account=account, budget=budget, now=now)
     return budget
 
 
+def set_windows(*, account: Account, windows: Sequence[Terms], now: datetime) -> list[Budget]:
+    """
+    Give an account these budgets beside its main one, such as a day's beside a month's, replacing
+    the windows that it had; one whose duration stays keeps its id.
+
+    Within the caller's transaction.
+
+    :raises InvalidInput: if one sets no limit, or two have the same duration
+    """
+    checked = [terms.checked() for terms in windows]
+    if any(terms.says_nothing for terms in checked):
+        raise InvalidInput("budget_limits", "each must set a limit")
+    kept = {budget.duration: budget for budget in Budget.objects.filter(window_of=account)}
+    wanted = {terms.duration: terms for terms in checked}
+    if len(wanted) < len(checked):
+        raise InvalidInput("budget_limits", "must not have the same duration twice")
+    for duration in kept.keys() - wanted.keys():
+        detach(account=account, budget=kept[duration], now=now)
+        kept[duration].delete()
+    return [
+        _written(
+            kept.get(duration)
+            or Budget(organization_id=account.organization_id, window_of=account),
+            terms,
+            account,
+            now,
+        )
+        for duration, terms in wanted.items()
+    ]
+
+
+def set_model_budgets(*, holder: Account, terms: Mapping[str, Terms], now: datetime) -> None:
+    """
+    Limit what a holder may spend on single models, by the names that are asked for, replacing
+    what was limited before.
+
+    Within the caller's transaction.
+
+    :raises InvalidInput: naming the field that does not fit
+    """
+    for gone in Account.objects.filter(holder=holder).exclude(model__in=terms):
+        set_private_budget(account=gone, terms=Terms(), now=now)
+    for model, each in terms.items():
+        if not 0 < len(model) <= NAME_LENGTH_MAX or "\x00" in model:
+            raise InvalidInput("model_max_budget", "must be by the names of models")
+        account, _ = Account.objects.get_or_create(
+            id=holder_model_account_id(holder=holder.id, model=model),
+            defaults={
+                "organization_id": holder.organization_id,
+                "kind": AccountKind.HOLDER_MODEL,
+                "label": f"{model} for {holder.label}"[:NAME_LENGTH_MAX],
+                "holder": holder,
+                "model": model,
+            },
+        )
+        set_private_budget(account=account, terms=each, now=now)
+
+
+def set_template(
+    *, holder: Account, applies_to: str, budgets: Sequence[Budget], now: datetime
+) -> None:
+    """
+    Give every key, member or end user under a team or organization these budgets, each for
+    itself, as long as it has none of its own; an empty list takes the template away.
+
+    Within the caller's transaction.
+
+    :raises InvalidInput: if holder and kind do not go together, or a budget is another's
+    """
+    if applies_to not in BudgetTemplate.AppliesTo.values:
+        raise InvalidInput("applies_to", f"must be one of {', '.join(BudgetTemplate.AppliesTo)}")
+    if holder.kind not in TEMPLATE_HOLDERS:
+        raise InvalidInput("holder", "must be a team or an organization")
+    if any(budget.organization_id != holder.organization_id for budget in budgets):
+        raise InvalidInput("budget_id", "belongs to another organization")
+    totals.lock_partition()
+    kept = BudgetTemplate.objects.filter(holder=holder, applies_to=applies_to)
+    kept.exclude(budget__in=budgets).delete()
+    for budget in budgets:
+        BudgetTemplate.objects.get_or_create(holder=holder, applies_to=applies_to, budget=budget)
+    concerned = in_force.accounts_under(holder=holder, applies_to=applies_to)
+    totals.begin(account_ids=list(concerned), at=now)
+
+
+def platform_account(*, kind: AccountKind, text: str, label: str = "") -> Account:
+    """Return the account of a model, provider or deployment, made if it has never spent."""
+    assert kind in PLATFORM_KINDS, "others belong to organizations"
+    id = derived_account_id(organization_id=PLATFORM, kind=kind, text=text)
+    account, _ = Account.objects.get_or_create(
+        id=id, defaults={"kind": kind, "label": (label or text)[:NAME_LENGTH_MAX]}
+    )
+    return account
+
+
 def write_terms(budget: Budget, terms: Terms) -> None:
     """Save checked terms on a budget, whoever uses it."""
-    budget.max_budget = terms.max_budget
-    budget.soft_budget = terms.soft_budget
-    budget.duration = terms.duration
-    budget.time_zone = terms.time_zone
-    budget.enforcement = terms.enforcement
+    for name in TERMS_FIELDS:
+        setattr(budget, name, getattr(terms, name))
     budget.save()
+
+
+def _written(budget: Budget, terms: Terms, account: Account, now: datetime) -> Budget:
+    write_terms(budget, terms)
+    attach(account=account, budget=budget, now=now)
+    return budget
 
 
 def link_budgets(*, account: Account, budgets: Iterable[Budget], now: datetime) -> None:
     """Make these the shared budgets of an account; its private one is not touched."""
     wanted = list(budgets)
-    kept = Budget.objects.filter(accounts=account, private_to=None)
+    kept = Budget.objects.filter(accounts=account, private_to=None, window_of=None)
     for gone in kept.exclude(pk__in=[budget.pk for budget in wanted]):
         detach(account=account, budget=gone, now=now)
     for budget in wanted:
@@ -140,18 +240,12 @@ def link_budgets(*, account: Account, budgets: Iterable[Budget], now: datetime) 
 
 
 def terms_of(budget: Budget) -> Terms:
-    return Terms(
-        max_budget=budget.max_budget,
-        soft_budget=budget.soft_budget,
-        duration=budget.duration,
-        time_zone=budget.time_zone,
-        enforcement=budget.enforcement,
-    )
+    return Terms(**{name: getattr(budget, name) for name in TERMS_FIELDS})
 
 
-def _organization_id(account: Account) -> int:
-    assert account.organization_id is not None, "accounts with budgets belong to organizations"
-    return account.organization_id
+def _check_rate(name: str, value: int | None) -> None:
+    if value is not None and not 0 <= value <= RATE_LIMIT_MAX:
+        raise InvalidInput(name, f"must be from 0 to {RATE_LIMIT_MAX}")
 
 
 def _check_limit(name: str, value: Decimal | None) -> None:

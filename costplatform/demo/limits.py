@@ -55,7 +55,7 @@ def _spent(budget: Budget, now: datetime) -> Decimal:
     most = PeriodTotal.objects.filter(
         account__in=budget.accounts.all(), period_start=period.start, period_end=period.end
     ).aggregate(most=Max("amount_units"))["most"]
-    return money.to_decimal(most or 0, currency=budget.organization.currency)
+    return money.to_decimal(most or 0, currency=budget.currency)
 
 
 def _rounded(limit: Decimal) -> Decimal:

@@ -22,11 +22,12 @@ from django.conf import settings
 from django.db import connections
 
 from budgets import periods, snapshots, storekeeper
-from budgets.contexts import Context, Limit, PathAccount, validity_ms
-from budgets.livestore import Admission, LiveStore
-from budgets.models import Account, AccountKind, Organization, Partition
+from budgets.contexts import Context, Limit, LimitKind, PathAccount, validity_ms
+from budgets.livestore import LiveStore
+from budgets.models import Account, AccountKind, Enforcement, Organization, Partition
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
+from budgets.reservations import Admission, Demand
 from budgets.scripts import TAG
 from budgets.store_connection import StoreConnection
 from budgets.storekeeper import PARTITION, Counter, Entry
@@ -110,7 +111,20 @@ def account(organization: Organization, label: str = "Account") -> PathAccount:
 
 
 def limit_on(of: PathAccount, units: int, *, period: Period = FOREVER) -> Limit:
-    return Limit(account=of, budget_id="budget", period=period, limit=Units(units))
+    return Limit(
+        account=of,
+        budget_id="budget",
+        kind=LimitKind.MONEY,
+        enforcement=Enforcement.STRICT,
+        limit=units,
+        period=period,
+    )
+
+
+def rate_on(of: PathAccount, kind: LimitKind, number: int) -> Limit:
+    return Limit(
+        account=of, budget_id="budget", kind=kind, enforcement=Enforcement.STRICT, limit=number
+    )
 
 
 def context(
@@ -144,16 +158,26 @@ class Bench:
         return counter_of(self.account)
 
     async def reserve(
-        self, amount: int, *, id: str = "", seconds: int = SECONDS, orphan: bytes = b""
+        self,
+        amount: int,
+        *,
+        id: str = "",
+        seconds: int = SECONDS,
+        orphan: bytes = b"",
+        prior: int | None = None,
+        tokens: int = 0,
     ) -> "Held":
         id = id or new_id()
-        admission = await self.store.reserve(
+        demand = Demand(
             id=id,
-            amount=Units(amount),
-            context=self.context,
+            ceiling=Units(amount),
+            prior=Units(amount if prior is None else prior),
+            tokens=tokens,
+            learnt_under=self.account.id.hex,
             seconds=seconds,
             orphan=orphan or payload_of(self.context),
         )
+        admission = await self.store.reserve(demand, context=self.context)
         return Held(id, admission, self.context)
 
     async def settle(self, held: "Held", cost: int, *, payload: bytes = b"") -> Event:
@@ -179,6 +203,11 @@ class Held:
 
     def event(self, cost: int, *, payload: bytes = b"") -> Event:
         return event_of(self.id, cost, self.context, self.admission.admitted_ms, payload)
+
+
+def counted(limits: Sequence[Limit]) -> list[tuple[uuid.UUID, Period]]:
+    """Return what the limits of money count."""
+    return [(limit.account.id, limit.period) for limit in limits if limit.period is not None]
 
 
 async def bench(store: LiveStore, organization: Organization, *, limit: int = 10 * DOLLAR) -> Bench:
@@ -213,7 +242,7 @@ async def load(store: LiveStore, limits: Sequence[Limit]) -> None:
     """Load the counters of these limits as the gateway does."""
     for limit in limits:
         until = time.monotonic() + 5
-        while not await store.load(snapshots.ledger_totals([limit])[0]):
+        while not await store.load(snapshots.ledger_totals(counted([limit]))[0]):
             assert time.monotonic() < until, "the counter could not be loaded"
             await asyncio.sleep(0.01)
 

@@ -38,6 +38,7 @@ from tests.budgets.support import (
     account,
     bench,
     context,
+    counted,
     counter_of,
     entries_of,
     event_of,
@@ -701,7 +702,7 @@ async def test_total_read_before_the_recorded_position_moved_is_read_again(
     store: LiveStore, cast: Cast
 ) -> None:
     team = await bench(store, cast.organization)
-    (old,) = snapshots.ledger_totals(team.context.limits)
+    (old,) = snapshots.ledger_totals(counted(team.context.limits))
     await team.spend(5)
     record_everything()
     _drop(team.account)
@@ -714,7 +715,7 @@ async def test_total_read_before_the_recorded_position_moved_is_read_again(
 
 async def test_total_of_an_older_revision_is_read_again(store: LiveStore, cast: Cast) -> None:
     of = account(cast.organization)
-    (old,) = snapshots.ledger_totals([limit_on(of, 100)])
+    (old,) = snapshots.ledger_totals(counted([limit_on(of, 100)]))
     current = partition()
     storekeeper.reload(generation=current.generation, revision=old.revision, accounts=[])
     older = replace(old, revision=old.revision - 1)
@@ -731,11 +732,11 @@ async def test_loading_waits_while_the_recorder_is_far_behind(store: LiveStore, 
     now = _now_ms()
     settles = [store.settle(event_of(new_id(), 1, path, now)) for _ in range(UNRECORDED_EVENTS_MAX)]
     await asyncio.gather(*settles)
-    at_the_bound = await store.load(snapshots.ledger_totals([waiting])[0])
+    at_the_bound = await store.load(snapshots.ledger_totals(counted([waiting]))[0])
     _drop(waiting.account)
 
     await team.spend(1)
-    above = await store.load(snapshots.ledger_totals([waiting])[0])
+    above = await store.load(snapshots.ledger_totals(counted([waiting]))[0])
     record_everything(count=10_000)
     await load(store, [waiting])
 
@@ -782,7 +783,7 @@ async def test_total_of_an_older_generation_is_never_loaded_into_a_new_one(
     """Found by the model, 15: a total read while recovery drains misses what was drained."""
     team = await bench(store, cast.organization)
     await team.spend(5)
-    (old,) = snapshots.ledger_totals(team.context.limits)
+    (old,) = snapshots.ledger_totals(counted(team.context.limits))
     monkeypatch.setattr(settings, "GATEWAY_MEMBER_SECONDS", 0)  # all are taken for dead
     storekeeper.close_store()
     store.generation = recovery.ensure_open(now=datetime.now(UTC)).generation
@@ -804,7 +805,7 @@ async def test_store_that_is_not_the_known_one_answers_nothing(
 ) -> None:
     team = await bench(store, cast.organization)
     held = await team.reserve(10)
-    total = snapshots.ledger_totals([limit_on(account(cast.organization), 1)])[0]
+    total = snapshots.ledger_totals(counted([limit_on(account(cast.organization), 1)]))[0]
 
     with _not_the_known_one(store, how):
         with pytest.raises(StoreClosed):
@@ -1005,7 +1006,9 @@ class World:
         _drop(self.chance.choice(self.limits).account)
 
     async def load(self) -> None:
-        await self.living.load(snapshots.ledger_totals([self.chance.choice(self.limits)])[0])
+        await self.living.load(
+            snapshots.ledger_totals(counted([self.chance.choice(self.limits)]))[0]
+        )
 
     async def record_some(self) -> None:
         recorder.record_next(

@@ -556,7 +556,7 @@ def test_key_that_expires_is_valid_until_then_and_not_longer(cast: Cast) -> None
     found = snapshots.read_key(digest=issued.key.digest, legacy_digest="")
 
     assert found is not None
-    until = found.context(at=now(), global_version=0).valid_until_ms
+    until = found.context(at=now(), global_version=0, model="m").valid_until_ms
     assert until == int(at.timestamp() * 1_000)
 
 

@@ -248,10 +248,10 @@ async def test_view_shows_stream_counters_and_reservations_of_one_instant(
     view = storekeeper.view()
 
     (reservation,) = [each for each in view.reservations if each.id == held.id]
-    assert view.counters[team.account.id] == [Counter(FOREVER, Units(7), Units(5))]
+    assert view.counters[team.account.id] == [Counter(FOREVER, Units(7), Units(5), Units(5))]
     assert [entry.amount for entry in view.entries if entry.id == event.id] == [7]
-    assert reservation.amount == 5
-    assert reservation.path == tuple(each.id for each in team.context.path)
+    assert reservation.ceiling == 5
+    assert reservation.accounts == tuple(each.id for each in team.context.path)
     assert reservation.deadline - reservation.admitted_at == timedelta(seconds=60)
     assert view.position == partition().position
 

@@ -25,6 +25,7 @@ from tests.budgets.support import (
     account,
     bench,
     context,
+    counted,
     counter_of,
     is_loaded,
     limit_on,
@@ -215,7 +216,7 @@ async def test_total_that_has_no_row_yet_is_summed_and_not_taken_for_0(
     record_everything()
     limit = limit_on(of, 100, period=period_of("1d"))
 
-    (total,) = snapshots.ledger_totals([limit])
+    (total,) = snapshots.ledger_totals(counted([limit]))
 
     assert total.spent == 5
     assert await store.load(total)
@@ -292,7 +293,7 @@ def test_totals_of_one_snapshot_name_position_and_revision(cast: Cast) -> None:
     of = account(cast.organization)
     limits = [limit_on(of, 1), limit_on(of, 1, period=period_of("1d"))]
 
-    read = snapshots.ledger_totals(limits)
+    read = snapshots.ledger_totals(counted(limits))
 
     current = partition()
     assert {(t.position, t.revision) for t in read} == {(current.position, current.revision)}

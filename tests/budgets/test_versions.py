@@ -461,8 +461,10 @@ def test_context_is_labelled_with_the_versions_it_was_read_at(world: World) -> N
     found = snapshots.read_key(digest=world.key.digest, legacy_digest="")
     assert found is not None
 
-    context = found.context(at=now(), global_version=7)
+    context = found.context(at=now(), global_version=7, model="m")
 
     assert context.organization_version == snapshots.version_of(world.scope)
     assert context.global_version == 7
-    assert context.path_text().split(",") == [each.id.hex for each in found.path]
+    accounts, _, models = context.path_text().partition(";")
+    assert accounts.split(",") == [each.id.hex for each in found.path]
+    assert len(models.split(",")) == len(found.path)

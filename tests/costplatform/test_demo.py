@@ -18,10 +18,8 @@ from django.db.models import Count, QuerySet, Sum
 from django.utils import timezone
 
 from budgets import money, snapshots
-from budgets.contexts import Limit, PathAccount
 from budgets.livestore import LiveStore
 from budgets.models import Account, ApiKey, Budget, Organization, Partition
-from budgets.money import Units
 from budgets.store_connection import StoreConnection
 from costplatform import demo
 from costplatform.demo import people, rhythm
@@ -61,17 +59,12 @@ class OpensCounters(Silence):
 def load_counters() -> list[object]:
     """Load the counters of all example budgets in their running period; return the accounts."""
     organizations = Organization.objects.filter(metadata__has_key=demo.MARK)
-    limits = [
-        Limit(
-            account=PathAccount(account.id, account.kind, account.label),
-            budget_id=budget.public_id,
-            period=budget.period_at(NOW),
-            limit=Units(0),
-        )
+    counters = [
+        (account.id, budget.period_at(NOW))
         for budget in Budget.objects.filter(organization__in=organizations)
         for account in budget.accounts.all()
     ]
-    totals = snapshots.ledger_totals(limits)
+    totals = snapshots.ledger_totals(counters)
     generation = Partition.objects.get(number=0).generation
 
     async def load() -> None:

@@ -83,10 +83,10 @@ def test_a_stream_that_was_cut_off_is_billed_by_the_most_that_was_told_or_seen(
     assert outcome.flags == ("estimated",)
 
 
-def test_an_answer_of_which_nothing_was_seen_counts_at_its_ceiling(meter: Meter) -> None:
-    outcome = meter.unseen(settled_at=NOW)
+def test_an_answer_of_which_nothing_was_seen_counts_what_it_held(meter: Meter) -> None:
+    outcome = meter.unseen(held=Decimal("0.25"), settled_at=NOW)
 
-    assert (outcome.cost, outcome.flags) == (meter.ceiling, ("estimated",))
+    assert (outcome.cost, outcome.flags) == (Decimal("0.25"), ("estimated",))
 
 
 def test_a_cost_above_the_ceiling_is_kept_and_flagged(meter: Meter) -> None:

@@ -15,7 +15,7 @@ from budgets.livestore import LiveStore
 from budgets.models import ConfigVersion, Member, Partition, PeriodTotal
 from budgets.scripts import TAG
 from spend import recorder, recovery, verification
-from spend.recovery import Evicting, MembersAlive
+from spend.recovery import Evicting, MembersJoining
 from tests.budgets.support import (
     bench,
     entries_of,
@@ -303,7 +303,7 @@ def test_lost_store_stays_closed_while_gateway_processes_live(living: Member) ->
     before = partition().generation
     restart_the_store()
 
-    with pytest.raises(MembersAlive):
+    with pytest.raises(MembersJoining):
         recovery.ensure_open(now=now())
 
     assert partition().generation == before
