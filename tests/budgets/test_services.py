@@ -386,16 +386,20 @@ def test_budget_of_another_organization_is_refused(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize("kind", [AccountKind.END_USER, AccountKind.TAG])
-def test_budget_on_a_kind_that_the_gateway_does_not_enforce_is_refused(
+def test_budget_of_an_organization_cannot_be_put_on_what_all_organizations_share(
     kind: AccountKind, cast: Cast
 ) -> None:
     label = Account.objects.create(organization=cast.organization, kind=kind, label="x")
+    provider = accounts.platform_account(kind=AccountKind.PROVIDER, text=f"p-{label.id}")
     budget = budgets.create_budget(organization=cast.organization, terms=FIVE)
 
-    with pytest.raises(InvalidInput), change(scope=cast.organization.pk):
+    with change(scope=cast.organization.pk):
         accounts.attach(account=label, budget=budget, now=now())
+    with pytest.raises(InvalidInput), change(scope=cast.organization.pk):
+        accounts.attach(account=provider, budget=budget, now=now())
 
-    assert in_force_on(label) == set()
+    assert in_force_on(label) == {budget.pk}
+    assert in_force_on(provider) == set()
 
 
 def test_budget_that_is_in_use_is_not_deleted(cast: Cast) -> None:

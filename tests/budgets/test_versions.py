@@ -385,7 +385,7 @@ def test_path_goes_from_the_key_over_member_user_and_team_to_the_organization(
     ]
 
 
-def test_terms_are_those_of_every_budget_with_a_limit_nearest_first(world: World) -> None:
+def test_terms_are_those_of_every_budget_nearest_first(world: World) -> None:
     organization = world.cast.organization
     with change(scope=world.scope):
         accounts.attach(account=organization.account, budget=world.budget, now=now())
@@ -395,8 +395,8 @@ def test_terms_are_those_of_every_budget_with_a_limit_nearest_first(world: World
     found = snapshots.read_key(digest=world.key.digest, legacy_digest="")
 
     assert found is not None
-    assert [each.account.kind for each in found.terms] == ["key", "organization"]
-    assert found.terms[0].max_budget == Decimal(5)
+    assert [each.account.kind for each in found.terms] == ["key", "team", "organization"]
+    assert [each.max_budget for each in found.terms][:2] == [Decimal(5), None]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def load_counters() -> list[object]:
         await store.close()
 
     asyncio.run(load())
-    return [limit.account.id for limit in limits]
+    return [account for account, _ in counters]
 
 
 def rows_of(made: demo.Made) -> "QuerySet[SpendEvent]":

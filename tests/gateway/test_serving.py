@@ -356,7 +356,8 @@ def test_what_a_request_cost_can_be_asked_for_by_its_own_key_only(door: str, cas
     own = get(door, key.secret, f"/v1/requests/{request_id}")
 
     assert own.json["state"] == "recorded"
-    assert [account["kind"] for account in own.json["accounts"]] == ["key", "organization"]
+    kinds = [account["kind"] for account in own.json["accounts"]]
+    assert kinds == ["key", "organization", "model", "provider", "deployment"]
     assert get(door, other.secret, f"/v1/requests/{request_id}").status == 404
 
 

@@ -260,7 +260,7 @@ async def test_crash_in_the_midst_begins_again_at_the_first_step(
         raise ConnectionError
 
     with monkeypatch.context() as patched:
-        patched.setattr(storekeeper, "open_store", crash)
+        patched.setattr(storekeeper, "begin_store", crash)
         with pytest.raises(ConnectionError):
             recovery.ensure_open(now=now())
     opened = reopened(store)
@@ -299,15 +299,40 @@ async def test_nothing_has_drifted_after_recovery(store: LiveStore, cast: Cast) 
     assert verification.verify().differences == ()
 
 
-def test_lost_store_stays_closed_while_gateway_processes_live(living: Member) -> None:
+def test_crash_before_the_store_opens_goes_on_in_the_same_generation(
+    store: LiveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = partition().generation
+    restart_the_store()
+
+    def crash(**_: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storekeeper, "open_store", crash)
+        with pytest.raises(ConnectionError):
+            recovery.ensure_open(now=now())
+    opened = reopened(store)
+
+    assert opened.generation == before + 1
+    assert storekeeper.is_open(opened)
+
+
+def test_lost_store_opens_when_every_living_process_has_handed_in_what_it_holds(
+    living: Member,
+) -> None:
     restart_the_store()
 
     with pytest.raises(MembersJoining):
         recovery.ensure_open(now=now())
+    begun = partition()
+    closed = storekeeper.is_open(begun)
+    Member.objects.filter(id=living.id).update(generation=begun.generation)
+    recovery.ensure_open(now=now())
 
-    assert partition().generation == before
-    assert not storekeeper.is_open(partition())
+    assert not closed
+    assert storekeeper.is_open(partition())
+    assert partition().generation == begun.generation
 
 
 def test_process_that_has_not_renewed_in_time_is_not_alive(living: Member) -> None:

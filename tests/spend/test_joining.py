@@ -1,0 +1,336 @@
+"""
+A lost store is rebuilt beside living gateway processes: what they hold, and nothing else, is in
+it when it opens. Each case is a schedule that breaks a looser protocol.
+"""
+
+import uuid
+from collections.abc import Collection, Iterator, Sequence
+
+import pytest
+from django.conf import settings
+from django.db.models.functions import Now
+
+from budgets import storekeeper
+from budgets.errors import BudgetBusy, BudgetExceeded, CountersMissing, StoreClosed
+from budgets.livestore import LiveStore
+from budgets.models import Member
+from budgets.scripts import TAG
+from spend import ledger, recovery, verification
+from tests.budgets.support import (
+    Bench,
+    bench,
+    entries_of,
+    event_of,
+    load,
+    new_id,
+    partition,
+    record_everything,
+)
+from tests.budgets.test_livestore import refusal_of
+from tests.conftest import Cast
+from tests.spend.support import now, rows_of
+
+pytestmark = pytest.mark.usefixtures("alone", "orm_in_async")
+
+
+@pytest.fixture(autouse=True)
+def only_these_members(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No process of another test is waited for; an open store is left behind."""
+    Member.objects.all().delete()
+    yield
+    Member.objects.all().delete()
+    recovery.ensure_open(now=now())
+
+
+@pytest.fixture
+def members(store: LiveStore, other_store: LiveStore) -> list[LiveStore]:
+    for each in (store, other_store):
+        Member.objects.create(
+            id=uuid.UUID(each._member), name="test", generation=each.generation, renewed_at=Now()
+        )
+    return [store, other_store]
+
+
+async def recorded(ids: Sequence[str]) -> Collection[str]:
+    return {str(id) for id in ledger.true_rows([uuid.UUID(id) for id in ids])}
+
+
+def flush() -> None:
+    store = storekeeper.store()
+    store.delete(*store.scan_iter(match=f"{TAG}*", count=1_000))
+
+
+def begin() -> int:
+    """Begin a new generation; it does not open, since members live."""
+    with pytest.raises(recovery.MembersJoining):
+        recovery.ensure_open(now=now())
+    return partition().generation
+
+
+async def join(store: LiveStore, generation: int) -> None:
+    await store.join(generation=generation, recorded=recorded)
+    Member.objects.filter(id=store._member).update(generation=generation)
+
+
+async def reopen(members: Sequence[LiveStore]) -> None:
+    generation = begin()
+    for member in members:
+        await join(member, generation)
+    recovery.ensure_open(now=now())
+
+
+async def test_requests_in_flight_are_held_again_in_an_emptied_store(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization, limit=100)
+    held = await team.reserve(60)
+
+    flush()
+    await reopen(members)
+    await load(members[0], team.context.limits)
+    refusal = await refusal_of(team.reserve(41))
+
+    assert isinstance(refusal, BudgetBusy)
+    assert (team.counter.spent, team.counter.reserved) == (0, 60)
+    await team.settle(held, 7)
+    assert (team.counter.spent, team.counter.reserved) == (7, 0)
+
+
+async def test_events_that_were_settled_and_not_recorded_are_sent_again(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization, limit=100)
+    event = await team.spend(90)
+
+    flush()
+    await reopen(members)
+    await load(members[0], team.context.limits)
+    refusal = await refusal_of(team.reserve(11))
+    record_everything()
+
+    assert isinstance(refusal, BudgetExceeded)
+    assert rows_of(event.id) == [("usage", 90)]
+    assert verification.verify().differences == ()
+
+
+async def test_event_that_the_ledger_has_is_not_sent_again(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    event = await team.spend(5)
+    record_everything()
+
+    flush()
+    await reopen(members)
+    await load(members[0], team.context.limits)
+
+    assert entries_of(event.id) == []
+    assert team.counter.spent == 5
+
+
+async def test_store_stays_closed_to_new_requests_until_all_have_joined(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    elsewhere = Bench(members[1], team.account, team.context)
+    held = await elsewhere.reserve(7)
+    flush()
+    generation = begin()
+
+    await join(members[0], generation)
+    with pytest.raises(StoreClosed):
+        await team.reserve(1)
+    with pytest.raises(recovery.MembersJoining):
+        recovery.ensure_open(now=now())
+    await join(members[1], generation)
+    recovery.ensure_open(now=now())
+    await load(members[0], team.context.limits)
+
+    assert team.counter.reserved == 7
+    await elsewhere.settle(held, 3)
+    assert team.counter.spent == 3
+
+
+async def test_dead_process_is_not_waited_for_and_its_reservation_becomes_an_orphan(
+    members: list[LiveStore], cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team = await bench(members[0], cast.organization)
+    elsewhere = Bench(members[1], team.account, team.context)
+    held = await elsewhere.reserve(7)
+    Member.objects.filter(id=members[1]._member).delete()
+    storekeeper.store().hset(f"{TAG}gen", "run_id", "0" * 40)  # restarted, its data kept
+
+    generation = begin()
+    await join(members[0], generation)
+    recovery.ensure_open(now=now())
+    storekeeper.sweep(generation=generation, alive=[uuid.UUID(members[0]._member)])
+    record_everything()
+
+    assert rows_of(held.id) == [("orphan", 7)]
+
+
+async def test_reservation_that_a_rolled_back_store_has_again_is_dropped(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    kept = storekeeper.store().hgetall(f"{TAG}r:{held.id}")
+    event = await team.settle(held, 5)
+    record_everything()
+
+    # As a replica that lagged would have it: the reservation, and nothing that came after.
+    flush()
+    storekeeper.store().hset(f"{TAG}r:{held.id}", mapping=kept)
+    storekeeper.store().zadd(f"{TAG}open", {held.id: 9_999_999_999_999})
+    await reopen(members)
+    await load(members[0], team.context.limits)
+
+    assert (team.counter.spent, team.counter.reserved) == (5, 0)
+    assert rows_of(event.id) == [("usage", 5)]
+
+
+async def test_released_request_is_not_held_again(members: list[LiveStore], cast: Cast) -> None:
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    kept = storekeeper.store().hgetall(f"{TAG}r:{held.id}")
+    await team.release(held)
+
+    flush()
+    storekeeper.store().hset(f"{TAG}r:{held.id}", mapping=kept)
+    storekeeper.store().zadd(f"{TAG}open", {held.id: 9_999_999_999_999})
+    await reopen(members)
+    await load(members[0], team.context.limits)
+
+    assert team.counter.reserved == 0
+
+
+async def test_settle_while_the_store_was_lost_is_handed_in(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    flush()
+
+    event = await team.settle(held, 9)
+    await reopen(members)
+    await load(members[0], team.context.limits)
+    record_everything()
+
+    assert (team.counter.spent, team.counter.reserved) == (9, 0)
+    assert rows_of(event.id) == [("usage", 9)]
+
+
+async def test_release_of_unknown_outcome_while_the_store_was_lost_charges_nothing(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    id = new_id()
+    flush()
+
+    await members[0].release(id, otherwise=event_of(id, 0, team.context, 0))
+    await reopen(members)
+    with pytest.raises(CountersMissing):
+        await team.reserve(1)
+    await load(members[0], team.context.limits)
+    record_everything()
+
+    assert (team.counter.spent, team.counter.reserved) == (0, 0)
+    assert [amount for _, amount in rows_of(id)] == [0]
+
+
+async def test_second_loss_while_members_join_begins_again(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    event = await team.spend(5)
+    flush()
+    first = begin()
+    await join(members[0], first)
+
+    flush()
+    second = begin()
+    for member in members:
+        await join(member, second)
+    recovery.ensure_open(now=now())
+    await load(members[0], team.context.limits)
+    record_everything()
+
+    assert second == first + 1
+    assert (team.counter.spent, team.counter.reserved) == (5, 60)
+    assert rows_of(event.id) == [("usage", 5)]
+    await team.release(held)
+
+
+async def test_joining_twice_changes_nothing(members: list[LiveStore], cast: Cast) -> None:
+    team = await bench(members[0], cast.organization)
+    await team.reserve(60)
+    event = await team.spend(5)
+    flush()
+    generation = begin()
+
+    for _ in range(2):
+        for member in members:
+            await join(member, generation)
+    recovery.ensure_open(now=now())
+    await load(members[0], team.context.limits)
+    record_everything()
+
+    assert (team.counter.spent, team.counter.reserved) == (5, 60)
+    assert rows_of(event.id) == [("usage", 5)]
+
+
+async def test_process_that_hung_through_the_recovery_hands_in_late(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    elsewhere = Bench(members[1], team.account, team.context)
+    event = await elsewhere.spend(5)
+    held = await elsewhere.reserve(60)
+    Member.objects.filter(id=members[1]._member).delete()
+    flush()
+    generation = begin()
+    await join(members[0], generation)
+    recovery.ensure_open(now=now())
+
+    await join(members[1], generation)
+    await load(members[0], team.context.limits)
+    await elsewhere.settle(held, 7)
+    record_everything()
+
+    assert (team.counter.spent, team.counter.reserved) == (12, 0)
+    assert rows_of(event.id) == [("usage", 5)]
+    assert verification.verify().differences == ()
+
+
+def test_watcher_takes_nobody_for_dead_before_it_has_watched_for_a_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = Member.objects.create(id=uuid.uuid4(), name="gone", renewed_at="2026-01-01T00:00Z")
+    clock = Clock()
+    monkeypatch.setattr(recovery.time, "monotonic", clock)
+    judge = recovery.Judge()
+
+    early = judge.alive()
+    clock.watch(judge, seconds=settings.GATEWAY_MEMBER_SECONDS)
+    late = judge.alive()
+    clock.now += 10  # Postgres, or the watcher itself, was away
+    judge.beat()
+    after_a_gap = judge.alive()
+
+    assert (gone.id in early, gone.id in late, gone.id in after_a_gap) == (True, False, True)
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def watch(self, judge: recovery.Judge, *, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1
+            judge.beat()
