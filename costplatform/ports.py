@@ -25,6 +25,11 @@ def web_processes() -> int:
     return env.integer("WEB_CONCURRENCY", 2, low=1, high=64)
 
 
+def drain_seconds() -> int:
+    """Return for how long a web process that was told to stop serves on while it is not ready."""
+    return env.integer("DRAIN_SECONDS", 0, low=0, high=60)
+
+
 def sandbox_wanted() -> bool:
     return env.flag("COSTPLATFORM_SANDBOX", default=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from costplatform import env, ports
 from costplatform.processes import Process
 from costplatform.servers import Addresses
+from costplatform.web import GRACEFUL_SHUTDOWN_SECONDS, SETTLE_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,6 @@ def _web(site: Site, number: int, variables: dict[str, str]) -> Process:
         argv=(sys.executable, "-m", "costplatform.web", str(listener)),
         env=variables,
         pass_fds=(listener,),
-        # Longer than what uvicorn itself allows the calls in flight.
-        grace_seconds=40,
+        # Longer than what the process itself allows the requests in flight.
+        grace_seconds=ports.drain_seconds() + GRACEFUL_SHUTDOWN_SECONDS + SETTLE_SECONDS,
     )

@@ -1,17 +1,48 @@
 """One web process: serves the application on a listening socket that the supervisor opened."""
 
+import signal
 import socket
 import sys
+import time
+from types import FrameType
 from typing import Final
 
 import uvicorn
 
+from costplatform import ports
+
 APPLICATION: Final = "costplatform.asgi:application"
-GRACEFUL_SHUTDOWN_SECONDS: Final = 30
+GRACEFUL_SHUTDOWN_SECONDS: Final = 25
+SETTLE_SECONDS: Final = 20
+"""What a process may take beyond that: answers are read to their usage, events confirmed."""
+
+
+class Server(uvicorn.Server):
+    """
+    Told to stop, it first says that it is not ready, for as long as a load balancer needs to
+    notice; then it accepts nothing more, and lets requests in flight end.
+    """
+
+    _drain_until: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Imported by the application, which sets up Django first; until then nothing drains.
+        if (process := sys.modules.get("gateway.process")) is not None:
+            process.begin_drain()
+        delay = ports.drain_seconds()
+        if self._drain_until is not None or not delay or sig == signal.SIGINT:
+            super().handle_exit(sig, frame)
+        else:
+            self._drain_until = time.monotonic() + delay
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._drain_until is not None and time.monotonic() >= self._drain_until:
+            self.should_exit = True
+        return await super().on_tick(counter)
 
 
 def serve(listener: socket.socket, *, application: str = APPLICATION) -> None:
-    """Serve until told to stop; then calls in flight may take their time, up to a limit."""
+    """Serve until told to stop; then requests in flight may take their time, up to a limit."""
     config = uvicorn.Config(
         application,
         loop="uvloop",
@@ -24,7 +55,7 @@ def serve(listener: socket.socket, *, application: str = APPLICATION) -> None:
         backlog=2_048,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -1,30 +1,67 @@
 """Runs Django's ORM for the event loop, in a few threads of its own with a connection each."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 THREADS: Final = 4
+ANSWER_SECONDS_MAX: Final = 3.0
+DOWN_SECONDS: Final = 1.0
+"""For so long after a failure nobody else is made to wait for Postgres; then one call tries."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class DatabaseDown(OperationalError):
+    """Postgres does not answer in time, or has just failed to."""
+
+
 class Database:
     def __init__(self, *, threads: int = THREADS) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+        self._down_until: float | None = None
+        self._is_trying = False
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``function`` in a thread with a working connection; its errors are raised here."""
-        call = partial(_with_connection, partial(function, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        """
+        Call ``function`` in a thread with a working connection; its errors are raised here.
+
+        :raises DatabaseDown: if Postgres has not answered in time, or has just failed to
+        """
+        if self._down_until is None:
+            return await self._run(partial(function, *args, **kwargs))
+        if self._is_trying or time.monotonic() < self._down_until:
+            raise DatabaseDown("Postgres did not answer a moment ago")
+        self._is_trying = True
+        try:
+            return await self._run(partial(function, *args, **kwargs))
+        finally:
+            self._is_trying = False
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        running = asyncio.get_running_loop().run_in_executor(
+            self._threads, partial(_with_connection, call)
+        )
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                result = await running
+        except TimeoutError:
+            self._down_until = time.monotonic() + DOWN_SECONDS
+            raise DatabaseDown("Postgres did not answer in time") from None
+        except (OperationalError, InterfaceError):
+            self._down_until = time.monotonic() + DOWN_SECONDS
+            raise
+        self._down_until = None
+        return result
 
 
 def _with_connection(call: Callable[[], T]) -> T:

@@ -40,11 +40,12 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     leaving = asyncio.create_task(_wait_for_disconnect(receive))
     try:
         await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        # The client has gone, or the server ends what has run for too long.
+        leaving.cancel()
         if not serving.done():
             serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-    finally:
-        leaving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
 
 
 async def _serve(inbound: Inbound, send: Send) -> None:

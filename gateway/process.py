@@ -40,7 +40,8 @@ COUNT_SECONDS: Final = 5.0
 FIRST_JOIN_SECONDS_MAX: Final = 5.0
 """How long a request waits for a process that has just started."""
 RESEND_SECONDS: Final = 1.0
-DRAIN_SECONDS_MAX: Final = 40.0
+DRAIN_SECONDS_MAX: Final = 15.0
+"""After the server has cut what ran on: time to read the usage of answers and to settle."""
 CONFIRM_SECONDS_MAX: Final = 5.0
 
 
@@ -98,8 +99,9 @@ class GatewayProcess:
 
     async def stop(self) -> None:
         """Let requests in flight end, have their events confirmed, and leave."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS_MAX)
+        until = time.monotonic() + DRAIN_SECONDS_MAX
+        while self._tasks and time.monotonic() < until:
+            await asyncio.wait(self._tasks, timeout=until - time.monotonic())
         for task in self._housekeeping:
             task.cancel()
         await self._wait_for_confirmation()
@@ -145,6 +147,8 @@ class GatewayProcess:
             raise Unavailable("Too much spend waits to be recorded.", code="recorder_behind")
 
     def is_admitting(self) -> bool:
+        if self.draining:
+            return False
         try:
             self.check_admits()
         except Unavailable:
@@ -292,6 +296,12 @@ async def stop() -> None:
     process = _running.pop(asyncio.get_running_loop(), None)
     if process is not None:
         await process.stop()
+
+
+def begin_drain() -> None:
+    """Have readiness say no from now on, while requests are still served."""
+    for gateway in _running.values():
+        gateway.draining = True
 
 
 def admits() -> bool:
