@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from budgets import storekeeper
 from budgets.models import Partition
-from spend import recorder, recovery
+from spend import metrics, recorder, recovery
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,9 @@ class Recording:
         """Sweep orphans, mirror versions, and apply reloads that services have listed."""
         storekeeper.publish_versions()
         alive = recovery.alive_members()
-        if orphans := storekeeper.sweep(generation=partition.generation, alive=alive):
+        orphans = storekeeper.sweep(generation=partition.generation, alive=alive)
+        metrics.swept(orphans=orphans)
+        if orphans:
             log.warning("orphans_swept", extra={"orphans": orphans})
         partition.refresh_from_db(fields=["revision"])
         recorder.tell_store(partition)
