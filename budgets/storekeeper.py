@@ -195,6 +195,16 @@ def open_reservations() -> list[str]:
     return [raw.decode() for raw in store().zrange(f"{TAG}open", 0, -1)]
 
 
+def reservations() -> list[Reservation]:
+    """Return the open reservations; one that ends meanwhile is absent."""
+    ids = open_reservations()
+    pipeline = store().pipeline(transaction=False)
+    for id in ids:
+        pipeline.hmget(f"{TAG}r:{id}", "amount", "admitted", "deadline", "path")
+    rows = zip(ids, pipeline.execute(), strict=True)
+    return [_reservation(id, raw) for id, raw in rows if raw[0] is not None]
+
+
 def wait_for_entry(*, after: str, timeout_ms: int) -> None:
     """Return as soon as the stream has an entry after that position, or after the time-out."""
     store().xread({STREAM: after}, count=1, block=timeout_ms)
