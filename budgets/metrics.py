@@ -59,6 +59,7 @@ def take_slot(folder: Path) -> int:
     """Take the lowest free slot until this process ends, however it ends."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for slot in range(SLOTS_MAX):
+        # A scrape that looks at a free slot right now makes us take the next one: no harm.
         if (lock := _locked(folder, slot, fcntl.LOCK_EX)) is not None:
             _held.append(lock)
             for gauges in folder.glob(f"gauge_*_{slot}.db"):
