@@ -1,7 +1,7 @@
 """
 What only Postgres and the live store know, read when somebody scrapes and kept for some seconds.
 
-Nine queries and six trips to the live store, however many accounts there are. What cannot be
+Nine queries and ten trips to the live store, however many accounts there are. What cannot be
 read is left out, and ``costplatform_database_up`` or ``costplatform_store_up`` says so.
 """
 

@@ -1,10 +1,14 @@
 """Who may scrape, what a scrape reads, and what it leaves out."""
 
+import os
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +120,20 @@ def test_a_wrong_or_a_virtual_key_is_refused_also_on_this_machine(
 
 def test_only_reading_is_answered() -> None:
     assert Client(SERVER_NAME="127.0.0.1").post("/metrics").status_code == 405
+
+
+@pytest.mark.parametrize("name", ["METRICS_TOKEN", "METRICS_TOKEN_FILE"])
+def test_a_token_that_could_be_guessed_ends_the_start(name: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("short\n")
+    value = str(tmp_path / "token") if name.endswith("_FILE") else "short"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", "import costplatform.settings"],
+        env=os.environ | {name: value}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    assert ended.stderr == "METRICS_TOKEN: must have at least 16 characters\n"
 
 
 # --- Money ---------------------------------------------------------------------------------

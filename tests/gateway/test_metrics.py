@@ -1,12 +1,14 @@
 """What all processes count together, on real servers; and that labels stay few."""
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_django.fixtures import Settings
@@ -18,7 +20,7 @@ from budgets.services.accounts import Terms
 from budgets.services.keys import Owner, issue_key
 from gateway import metrics
 from tests.conftest import Cast
-from tests.gateway.support import CHAT, PER_REQUEST, chat, get
+from tests.gateway.support import CHAT, HELLO, PER_REQUEST, chat, get
 from tests.metrics_text import read, scrape
 from tests.stack import Stack, wait_until
 
@@ -60,6 +62,16 @@ def linger(url: str, secret: str) -> threading.Thread:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     return thread
+
+
+def leave(url: str, secret: str, **fields: object) -> None:
+    """Send a request, wait a moment, and hang up."""
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+    body = json.dumps({"model": CHAT, "messages": HELLO} | fields)
+    headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", body, headers)
+    time.sleep(0.7)
+    connection.close()
 
 
 def test_what_several_processes_have_counted_is_added_up(
@@ -137,6 +149,27 @@ def test_each_request_ends_once_with_what_became_of_it(
     assert after.sum(ENDED) - before.sum(ENDED) == 1
     assert after.sum(REFUSED) == before.sum(REFUSED)
     assert after.sum(IN_FLIGHT) == 0
+
+
+@pytest.mark.parametrize("script", [{"fault": "hang"}, {"chunks": 50, "chunk_delay_ms": 100}])
+def test_a_request_whose_caller_leaves_ends_once(
+    door: str, cast: Cast, master_key: str, script: dict[str, object]
+) -> None:
+    key = cast.key("1")
+    before = scrape(door, master_key)
+
+    leave(door, key.secret, sandbox=script, stream="chunks" in script)
+
+    def ended() -> dict[str, float]:
+        now = scrape(door, master_key)
+        return {
+            name: now.sum(ENDED, **labels) - before.sum(ENDED, **labels)
+            for name, labels in {"all": {}, "left": {"outcome": "client_closed"}}.items()
+        }
+
+    wait_until(lambda: ended()["all"] > 0, seconds=15)
+    assert ended() == {"all": 1, "left": 1}
+    assert scrape(door, master_key).sum(IN_FLIGHT) == 0
 
 
 def test_a_model_that_nobody_deployed_is_other(door: str, cast: Cast, master_key: str) -> None:
