@@ -6,6 +6,7 @@ Four queries and three trips to the live store, however many accounts. A live st
 makes the figures older, and they say so.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from redis.exceptions import RedisError
 from budgets import in_force, money, periods, storekeeper
 from budgets.models import Account, Budget, Partition, PeriodTotal
 from budgets.periods import FOREVER, Period
-from budgets.storekeeper import PARTITION, Counter
+from budgets.storekeeper import PARTITION, Counter, Reservation
 
 ZERO: Final = Decimal(0)
 
@@ -54,12 +55,23 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """An account against one of its budgets; None is what only a live store that is away knows."""
+
+    budget: Budget
+    currency: str
+    spent: Decimal | None
+    reserved: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Spending:
     """What is known of spending: by the live store, and by the ledger as of a time."""
 
     counters: Mapping[UUID, list[Counter]]
     totals: Mapping[tuple[UUID, Period], int]
     recorded_until: datetime | None
+    is_live: bool
 
 
 def view_of(budget: Budget, *, at: datetime) -> BudgetView:
@@ -71,15 +83,68 @@ def figures_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, Figur
     ids = list(account_ids)
     if not ids:
         return {}
-    rows = Account.objects.order_by().filter(id__in=ids)
-    currencies = {
-        id: currency or settings.PLATFORM_CURRENCY
-        for id, currency in rows.values_list("id", "organization__currency")
-    }
+    currencies = _currencies(ids)
     budgets = in_force.budgets_on(ids)
     spending = _spending(ids, at)
     return {
         id: _figures(id, currencies[id], budgets.get(id, []), spending, at) for id in currencies
+    }
+
+
+def standings_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, list[Standing]]:
+    """Return how each account stands against each of its budgets, by the same figures."""
+    ids = list(account_ids)
+    currencies, budgets = _currencies(ids), in_force.budgets_on(ids)
+    spending = _spending(ids, at)
+    held = _held() if spending.is_live else None
+    standings: dict[UUID, list[Standing]] = {}
+    for id, currency in currencies.items():
+        standings[id] = [
+            Standing(budget, currency, *_standing(id, budget, at, currency, spending, held))
+            for budget in budgets.get(id, [])
+        ]
+    return standings
+
+
+def _held() -> Mapping[UUID, list[Reservation]] | None:
+    """Return the open reservations of each account, or None if the live store went away."""
+    held: dict[UUID, list[Reservation]] = defaultdict(list)
+    try:
+        for reservation in storekeeper.reservations():
+            for account in reservation.accounts:
+                held[account].append(reservation)
+    except RedisError:
+        return None
+    return held
+
+
+def _standing(  # a row of one table
+    id: UUID,
+    budget: Budget,
+    at: datetime,
+    currency: str,
+    spending: _Spending,
+    held: Mapping[UUID, list[Reservation]] | None,
+) -> tuple[Decimal | None, Decimal | None]:
+    """Return (spent, reserved): of the counter, else what it would be if it were loaded now."""
+    if held is None:
+        return None, None
+    period = budget.period_at(at)
+    counter = _counter(id, period, spending)
+    if counter is None:
+        spent = spending.totals.get((id, period), 0)
+        open_now = [each for each in held.get(id, ()) if each.admitted_at in period]
+        reserved = sum(each.held(enforcement=budget.enforcement) for each in open_now)
+    else:
+        spent, reserved = counter.spent, counter.held(enforcement=budget.enforcement)
+    return money.to_decimal(spent, currency=currency), money.to_decimal(reserved, currency=currency)
+
+
+def _currencies(ids: list[UUID]) -> dict[UUID, str]:
+    rows = Account.objects.order_by().filter(id__in=ids)
+    return {
+        id: currency or settings.PLATFORM_CURRENCY
+        for id, currency in rows.values_list("id", "organization__currency")
     }
 
 
@@ -94,7 +159,8 @@ def _figures(
     linked = view_of(shared[0], at=at) if shared else None
     governing = own or linked
     period = governing.budget.period_at(at) if governing else FOREVER
-    spend = _live(id, period, spending)
+    counter = _counter(id, period, spending)
+    spend = counter.spent if counter else None
     return Figures(
         own=own,
         linked=linked,
@@ -107,10 +173,8 @@ def _figures(
     )
 
 
-def _live(id: UUID, period: Period, spending: _Spending) -> int | None:
-    return next(
-        (each.spent for each in spending.counters.get(id, ()) if each.period == period), None
-    )
+def _counter(id: UUID, period: Period, spending: _Spending) -> Counter | None:
+    return next((each for each in spending.counters.get(id, ()) if each.period == period), None)
 
 
 def _spending(ids: list[UUID], at: datetime) -> _Spending:
@@ -121,9 +185,9 @@ def _spending(ids: list[UUID], at: datetime) -> _Spending:
         counters = storekeeper.counters_of(ids) if is_open else {}
         unrecorded = storekeeper.read_stream(after=partition.position, count=1) if is_open else None
     except RedisError:
-        counters, unrecorded = {}, None
+        is_open, counters, unrecorded = False, {}, None
     return _Spending(
-        counters, _totals(ids, at), _recorded_until(partition.position, unrecorded, at)
+        counters, _totals(ids, at), _recorded_until(partition.position, unrecorded, at), is_open
     )
 
 

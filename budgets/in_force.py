@@ -113,7 +113,7 @@ def _holders(accounts: set[UUID]) -> Mapping[str, dict[UUID, list[UUID]]]:
         "id", "organization__account_id"
     )
     return {
-        kind: {account: [id for id in holders if id is not None] for account, *holders in rows}
+        kind: {account: list(filter(None, holders)) for account, *holders in rows}
         for kind, rows in (
             (AccountKind.KEY, keys), (AccountKind.MEMBER, members), (AccountKind.END_USER, users),
         )

@@ -19,7 +19,7 @@ from django.db import connection
 
 from budgets import periods, scripts
 from budgets.livestore import TOMBSTONE_MS
-from budgets.models import ConfigVersion, Partition
+from budgets.models import ConfigVersion, Enforcement, Partition
 from budgets.money import Units
 from budgets.periods import Period
 from budgets.scripts import TAG
@@ -32,6 +32,7 @@ STREAM: Final = f"{TAG}stream"
 JUDGE: Final = f"{TAG}judge"
 JUDGE_MS: Final = 5_000
 _GENERATION: Final = f"{TAG}gen"
+_RESERVATION: Final = ("ceiling", "expected", "admitted", "deadline", "path")
 
 
 class Closed(Exception):
@@ -78,6 +79,10 @@ class Reservation:
     deadline: datetime
     accounts: tuple[UUID, ...]
 
+    def held(self, *, enforcement: str) -> Units:
+        """Return what it holds of a budget that is enforced so."""
+        return self.ceiling if enforcement == Enforcement.STRICT else self.expected
+
 
 @dataclass(frozen=True, slots=True)
 class Counter:
@@ -87,6 +92,10 @@ class Counter:
     spent: Units
     reserved: Units
     expected: Units
+
+    def held(self, *, enforcement: str) -> Units:
+        """Return what is reserved of a budget that is enforced so."""
+        return self.reserved if enforcement == Enforcement.STRICT else self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +244,16 @@ def open_reservations() -> list[str]:
     return [raw.decode() for raw in store().zrange(f"{TAG}open", 0, -1)]
 
 
+def reservations() -> list[Reservation]:
+    """Return the open reservations; one that ends meanwhile is absent."""
+    ids = open_reservations()
+    pipeline = store().pipeline(transaction=False)
+    for id in ids:
+        pipeline.hmget(f"{TAG}r:{id}", *_RESERVATION)
+    rows = zip(ids, pipeline.execute(), strict=True)
+    return [_reservation(id, raw) for id, raw in rows if raw[0] is not None]
+
+
 def wait_for_entry(*, after: str, timeout_ms: int) -> None:
     """Return as soon as the stream has an entry after that position, or after the time-out."""
     store().xread({STREAM: after}, count=1, block=timeout_ms)
@@ -283,7 +302,7 @@ def view() -> StoreView:
     for account in accounts:
         pipeline.hgetall(f"{TAG}c:{account.hex}")
     for id in ids:
-        pipeline.hmget(f"{TAG}r:{id}", "ceiling", "expected", "admitted", "deadline", "path")
+        pipeline.hmget(f"{TAG}r:{id}", *_RESERVATION)
     position, entries, open_now, *rest = pipeline.execute()
     if [raw.decode() for raw in open_now] != ids:
         raise NotQuiet

@@ -185,24 +185,28 @@ def _(error: DisallowedHost) -> Problem:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer for a request that Django refused before any view saw it."""
-    return _response(problem_of(exception))
+    return respond(problem_of(exception))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer for an address that there is not; people in the admin get a page."""
     if request.path.startswith("/admin/"):
         return defaults.page_not_found(request, exception)
-    return _response(problem_of(Http404()))
+    return respond(problem_of(Http404()))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer for a failure outside of the API's views; Django has logged it."""
-    return _response(problem_of(Exception()))
+    return respond(problem_of(Exception()))
 
 
-def _response(problem: Problem) -> HttpResponse:
+def respond(problem: Problem) -> HttpResponse:
+    """Return the answer of a view that is not DRF's."""
     return HttpResponse(
-        json.dumps(problem.body()), status=problem.status, content_type="application/json"
+        json.dumps(problem.body()),
+        status=problem.status,
+        content_type="application/json",
+        headers=dict(problem.headers),
     )
 
 

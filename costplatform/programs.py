@@ -75,6 +75,7 @@ def variables_for(site: Site) -> dict[str, str]:
         "DATABASE_URL": site.addresses.database_url,
         "DJANGO_SETTINGS_MODULE": "costplatform.settings",
         "PORT": str(site.port),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics_folder(site.data)),
         "REDIS_URL": site.addresses.redis_url,
     }
     if ports.sandbox_wanted():
@@ -82,6 +83,11 @@ def variables_for(site: Site) -> dict[str, str]:
         sandbox = f"{ports.LOOPBACK}/32:{ports.sandbox_port()}"
         added["GATEWAY_ALLOW_PRIVATE_UPSTREAMS"] = ",".join([*allowed, sandbox])
     return env_without_files(added)
+
+
+def metrics_folder(data: Path) -> Path:
+    """Return where the processes of one ``up`` count together."""
+    return data / "run" / "metrics"
 
 
 def env_without_files(added: dict[str, str]) -> dict[str, str]:

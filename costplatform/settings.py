@@ -178,6 +178,17 @@ BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422
 RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=1, high=10_000)
 RECORDER_SWEEP_SECONDS = env.integer("RECORDER_SWEEP_SECONDS", 5, low=1, high=300)
 
+# --- Metrics ---------------------------------------------------------------------------
+METRICS_TOKEN = env.text("METRICS_TOKEN", "")
+METRICS_TOKEN_LENGTH_MIN = 16
+if METRICS_TOKEN and len(METRICS_TOKEN) < METRICS_TOKEN_LENGTH_MIN:
+    raise env.SettingError(
+        "METRICS_TOKEN", f"must have at least {METRICS_TOKEN_LENGTH_MIN} characters"
+    )
+METRICS_CACHE_SECONDS = env.integer("METRICS_CACHE_SECONDS", 5, low=1, high=300)
+METRICS_ACCOUNTS_MAX = env.integer("METRICS_ACCOUNTS_MAX", 1_000, low=0, high=100_000)
+METRICS_MODELS_MAX = env.integer("METRICS_MODELS_MAX", 200, low=0, high=10_000)
+
 # --- Sandbox provider ------------------------------------------------------------------
 SANDBOX = ports.sandbox_wanted()
 SANDBOX_PORT = ports.sandbox_port()

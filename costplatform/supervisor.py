@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import shutil
 import signal
 import socket
 import sys
@@ -48,6 +49,8 @@ def up(*, plan: Plan = programs.all_programs) -> int:
     try:
         with processes.locked(data / "lock"), _web_socket() as web:
             _check_sandbox_port()
+            # Counters begin at zero with us; nobody counts there any more.
+            shutil.rmtree(programs.metrics_folder(data), ignore_errors=True)
             embedded = _embedded_servers()
             site = Site(data=data, addresses=_addresses(embedded), web=web)
             return asyncio.run(Supervisor(site).run(embedded, plan(site)))

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from budgets import money, periods, snapshots
-from budgets.contexts import Context, Limit, PathAccount, Terms
+from budgets.contexts import Context, Limit, LimitKind, PathAccount, Terms
 from budgets.errors import (
     CountersMissing,
     LimitReached,
@@ -30,7 +30,7 @@ from budgets.money import Units
 from budgets.reservations import Admission, Demand
 from budgets.snapshots import KeySnapshot
 from budgets.unconfirmed import Event
-from gateway import catalogue, identity, refusals
+from gateway import catalogue, identity, metrics, refusals
 from gateway.catalogue import Catalogue, Target
 from gateway.chat import ChatRequest
 from gateway.errors import (
@@ -328,6 +328,7 @@ async def _reserve(
             now_ms = await _now_ms(process)
             admission = process.store.hold_unasked(demand, context=context, admitted_ms=now_ms)
             process.look_at_store()
+            metrics.passed_unchecked()
             return Admitted(
                 applicant.request_id, offer, context, described, admission, unasked=True
             )
@@ -340,10 +341,10 @@ async def _reserve(
             )
         )
         raise
-    for index in admission.observed:
-        process.refusals.note_observed(
-            context.limits[index], context=context, request_id=applicant.request_id
-        )
+    for limit in map(context.limits.__getitem__, admission.observed):
+        if limit.kind != LimitKind.SOFT:
+            metrics.would_have_refused(reason=limit.kind.value, account_kind=limit.account.kind)
+            process.refusals.note_observed(limit, context=context, request_id=applicant.request_id)
     return Admitted(applicant.request_id, offer, context, described, admission)
 
 

@@ -8,6 +8,7 @@ take the bill with it: the answer is drained for a while, then settled by what w
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -226,6 +227,7 @@ class Relay:
         self._out: deque[bytes] = deque()
         self._has_ended = False
         self._is_settled = False
+        self.when_settled: Callable[[Collection[str]], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
         self._touched_at = self._loop.time()
         self._watch()
@@ -298,7 +300,9 @@ class Relay:
             return
         self._is_settled = True
         outcome = self._meter.outcome(settled_at=_now())
-        await asyncio.shield(self._process.spawn(self._attempt.settle(outcome)))
+        settling = self._process.spawn(self._attempt.settle(outcome))
+        self.when_settled(outcome.flags)
+        await asyncio.shield(settling)
 
     async def _drain(self) -> None:
         try:

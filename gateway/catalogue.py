@@ -139,6 +139,10 @@ class Catalogues:
                 raise
             return self._kept
 
+    def deployed(self) -> Mapping[str, object]:
+        """Return the model names that this process knows, the oldest first; asks nobody."""
+        return self._kept.groups
+
     async def read_again(self) -> Catalogue:
         """
         Return the catalogue of the newest version, read anew if this process has an older one.

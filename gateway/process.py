@@ -20,6 +20,7 @@ from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.storekeeper import PARTITION
+from gateway import metrics
 from gateway.catalogue import Catalogues
 from gateway.database import Database
 from gateway.errors import Unavailable
@@ -255,6 +256,7 @@ class GatewayProcess:
         while True:
             await asyncio.sleep(RESEND_SECONDS)
             await self._resend()
+            metrics.unconfirmed(count=len(self.store.unconfirmed))
 
     async def _wait_for_confirmation(self) -> None:
         until = time.monotonic() + CONFIRM_SECONDS_MAX

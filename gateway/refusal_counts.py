@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from budgets.contexts import Context, Limit, LimitKind
+from budgets.contexts import Context, Limit
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import PLATFORM_KINDS
 from gateway.database import Database
@@ -40,8 +40,7 @@ class RefusalCounts:
 
     def note_observed(self, limit: Limit, *, context: Context, request_id: str) -> None:
         """Count what a budget that only observes would have refused."""
-        if limit.kind != LimitKind.SOFT:
-            self._note(_key(limit, limit.kind.value, context, observed=True), request_id)
+        self._note(_key(limit, limit.kind.value, context, observed=True), request_id)
 
     async def write(self, database: Database) -> None:
         """Add what was counted to the rows in Postgres; keep it if that fails."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import aiohttp
 
-from gateway import addresses
+from gateway import addresses, metrics
 from gateway.addresses import AddressRefused, Allowed
 
 READ_BYTES: Final = 64 * 1_024
@@ -64,10 +64,11 @@ class Response:
         :raises UpstreamBroke: if it ends before its end, or is larger than ``bytes_max``
         """
         body = bytearray()
-        async for chunk in self.chunks():
-            body += chunk
-            if len(body) > bytes_max:
-                raise UpstreamBroke("the answer is too large")
+        with metrics.waiting_for_upstream():
+            async for chunk in self.chunks():
+                body += chunk
+                if len(body) > bytes_max:
+                    raise UpstreamBroke("the answer is too large")
         return bytes(body)
 
     def close(self) -> None:
@@ -112,7 +113,8 @@ class Upstream:
         :raises UpstreamNotReached: if nothing was sent
         :raises UpstreamBroke: if it was sent, and no headers came
         """
-        return Response(await self._request("POST", url, body, headers))
+        with metrics.waiting_for_headers():
+            return Response(await self._request("POST", url, body, headers))
 
     async def status_of(self, url: str, *, headers: Mapping[str, str]) -> int:
         """

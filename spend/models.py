@@ -166,6 +166,26 @@ class SetAside(models.Model):
         return self.position
 
 
+class Verification(models.Model):
+    """What one run of ``verify-ledger`` found; the last thousand are kept."""
+
+    at = models.DateTimeField(db_index=True)
+    ledger_rows = models.BigIntegerField()
+    differences = models.BigIntegerField()
+    drift_units = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="verification_counts_not_negative",
+                condition=Q(ledger_rows__gte=0, differences__gte=0, drift_units__gte=0),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}: {self.differences} differences"
+
+
 class Rollup(models.Model):
     """Sums of ledger rows by account, model, provider and deployment."""
 

@@ -31,7 +31,7 @@ from budgets.models import (
 )
 from budgets.periods import Period
 from budgets.storekeeper import PARTITION, Entry, Unreadable
-from spend import events, ledger
+from spend import events, ledger, metrics
 from spend.ledger import Recording
 from spend.models import SetAside
 
@@ -66,6 +66,7 @@ def record_next(*, partition: Partition, now: datetime, count: int) -> Recorded 
     except DataError:
         # One of them cannot be written; find it, so that it stops no other.
         rows, revision = _record(partition, entries, now, each_apart=True)
+    metrics.batch_recorded(rows=rows)
     partition.position, partition.revision = entries[-1].position, revision
     tell_store(partition)
     return Recorded(rows=rows, position=partition.position, revision=revision)

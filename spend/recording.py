@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from budgets import storekeeper
 from budgets.models import Partition
-from spend import recorder, recovery
+from spend import metrics, recorder, recovery
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,9 @@ class Recording:
     def _keep_house(self, partition: Partition, judge: recovery.Judge) -> None:
         """Sweep orphans, mirror versions, and apply reloads that services have listed."""
         storekeeper.publish_versions()
-        if orphans := storekeeper.sweep(generation=partition.generation, alive=judge.alive()):
+        orphans = storekeeper.sweep(generation=partition.generation, alive=judge.alive())
+        metrics.swept(orphans=orphans)
+        if orphans:
             log.warning("orphans_swept", extra={"orphans": orphans})
         partition.refresh_from_db(fields=["revision"])
         recorder.tell_store(partition)

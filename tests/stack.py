@@ -35,6 +35,7 @@ class Stack:
         self.folder = folder
         self._web_processes = web_processes
         self.log = folder / "sandbox.log"
+        self.metrics = folder / "metrics"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: list[socket.socket] = []
         self._next_port = FIRST_PORT
@@ -45,6 +46,8 @@ class Stack:
             "GATEWAY_MEMBER_SECONDS": "3",
             "GATEWAY_ABORT_DRAIN_SECONDS": "2",
             "RECORDER_SWEEP_SECONDS": "1",
+            "METRICS_CACHE_SECONDS": "1",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.metrics),
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
         }
 

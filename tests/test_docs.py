@@ -15,11 +15,15 @@ from typing import Any
 import pytest
 from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
+from prometheus_client.metrics import MetricWrapperBase
 
 from budgets.errors import BudgetBusy, BudgetExceeded
 from costplatform import cli, env
+from costplatform.metrics_state import FAMILIES
+from gateway import metrics as gateway_metrics
 from gateway.errors import GatewayError
 from spend import events
+from spend import metrics as spend_metrics
 from spend.ledger import COLUMNS
 from spend.models import EventKind
 
@@ -220,6 +224,45 @@ def test_every_command_and_each_of_its_options_is_listed() -> None:
 def test_the_commands_usage_names_every_command() -> None:
     for name in ("up", *our_commands()):
         assert re.search(rf"^  {name} ", cli.USAGE, re.MULTILINE), name
+
+
+# --- Metrics -------------------------------------------------------------------------------
+
+
+def metrics_there_are() -> dict[str, tuple[str | None, tuple[str, ...]]]:
+    """Return type and labels of each metric: those that processes count, and those of a scrape."""
+    counted = {
+        metric._name + ("_total" if metric._type == "counter" else ""): metric
+        for module in (gateway_metrics, spend_metrics)
+        for metric in vars(module).values()
+        if isinstance(metric, MetricWrapperBase)
+    }
+    found: dict[str, tuple[str | None, tuple[str, ...]]]
+    found = {name: (each._type, tuple(each._labelnames)) for name, each in counted.items()}
+    return found | {name: ("gauge", labels) for name, (_, labels) in FAMILIES.items()}
+
+
+def test_every_metric_is_listed_with_its_type_and_labels_and_no_other() -> None:
+    rows = [row for row in rows_of(REFERENCE / "metrics.md") if row[0].startswith("costplatform_")]
+    listed = {row[0]: (row[1], tuple(re.findall(r"\w+", row[2]))) for row in rows}
+
+    assert listed == metrics_there_are()
+    assert len(rows) == len(listed) > 25
+    assert all(row[3] for row in rows)
+
+
+def test_no_label_tells_of_a_person_or_a_key() -> None:
+    labels = {label for _, labels in metrics_there_are().values() for label in labels}
+
+    assert labels & {"key", "user", "end_user", "tag", "email", "member", "request_id"} == set()
+
+
+def test_the_alerts_that_are_recommended_use_metrics_that_there_are() -> None:
+    text = (ROOT / "docs" / "how-to" / "scrape-metrics.md").read_text()
+    named = set(re.findall(r"costplatform_\w+", text))
+
+    assert len(named) > 5
+    assert named - metrics_there_are().keys() == set()
 
 
 # --- Pages ---------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from budgets.metrics import FOLDER_VARIABLE
 from costplatform import ports, programs, welcome
 from costplatform.programs import Site
 from costplatform.servers import Addresses
@@ -230,6 +231,12 @@ def test_gateway_may_call_the_sandbox_besides_what_the_user_allows(
     variables = programs.variables_for(site)
 
     assert variables["GATEWAY_ALLOW_PRIVATE_UPSTREAMS"] == "10.0.0.0/8,127.0.0.1/32:8011"
+
+
+def test_all_processes_of_one_up_count_in_one_folder(site: Site) -> None:
+    variables = programs.variables_for(site)
+
+    assert variables[FOLDER_VARIABLE] == str(programs.metrics_folder(site.data))
 
 
 def test_variable_we_set_replaces_its_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from costplatform import ports
 from tests.gateway.support import PER_REQUEST, chat, get
+from tests.metrics_text import scrape
 from tests.stack import heed_interrupts, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_servers]
@@ -89,6 +90,11 @@ def up(tmp_path: Path) -> Iterator[Up]:
         running.end(signal.SIGKILL)
 
 
+def ended(up: Up, master: str) -> float:
+    """Return how many requests have ended since it was started."""
+    return scrape(up.url, master).sum("costplatform_requests_total")
+
+
 def test_a_strangers_path_from_an_empty_directory_to_a_refused_request_and_back(up: Up) -> None:
     first = up.start()
     key = re.findall(r"sk-cp-[0-9A-Za-z]{49}", first)[0]
@@ -97,6 +103,7 @@ def test_a_strangers_path_from_an_empty_directory_to_a_refused_request_and_back(
     answers = [chat(up.url, key, model=PER_REQUEST) for _ in range(6)]
     assert [answer.status for answer in answers] == [200] * 5 + [429]
     assert get(up.url, master, "/key/list").json["total_count"] == 1
+    assert ended(up, master) == 6
     last = f"/v1/requests/{answers[4].headers['x-request-id']}"
     wait_until(lambda: get(up.url, key, last).status == 200, seconds=10)
     verified = up.run("verify-ledger")
@@ -109,6 +116,7 @@ def test_a_strangers_path_from_an_empty_directory_to_a_refused_request_and_back(
     assert key not in second
     assert chat(up.url, key, model=PER_REQUEST).status == 429
     assert up.run("verify-ledger").returncode == 0
+    assert ended(up, master) == 1
 
     up.end(signal.SIGKILL)
     wait_until(lambda: up.left() == [], seconds=10)

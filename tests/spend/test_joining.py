@@ -308,7 +308,7 @@ def test_watcher_takes_nobody_for_dead_before_it_has_watched_for_a_lease(
 ) -> None:
     gone = Member.objects.create(id=uuid.uuid4(), name="gone", renewed_at="2026-01-01T00:00Z")
     clock = Clock()
-    monkeypatch.setattr(recovery.time, "monotonic", clock)
+    monkeypatch.setattr("spend.recovery.time.monotonic", clock)
     judge = recovery.Judge()
 
     early = judge.alive()

@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from spend import verification
 
@@ -13,7 +14,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            report = verification.verify()
+            report = verification.verify_and_keep(now=timezone.now())
         except verification.NeverQuiet as error:
             raise CommandError(
                 "the recorder did not come to rest within ten seconds; is one running?"

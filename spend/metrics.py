@@ -1,0 +1,30 @@
+"""What the recorder counts."""
+
+from typing import Final
+
+from prometheus_client import Counter
+
+from budgets.metrics import REGISTRY
+
+_EVENTS: Final = Counter("costplatform_recorder_events", "Ledger rows written.", registry=REGISTRY)
+_BATCHES: Final = Counter(
+    "costplatform_recorder_batches", "Batches written, a transaction each.", registry=REGISTRY
+)
+_SWEEPS: Final = Counter(
+    "costplatform_recorder_sweeps", "Searches for abandoned reservations.", registry=REGISTRY
+)
+_ORPHANS: Final = Counter(
+    "costplatform_recorder_orphans", "Reservations settled as orphans.", registry=REGISTRY
+)
+
+
+def batch_recorded(*, rows: int) -> None:
+    """Count a batch that is committed, with its new rows in the ledger."""
+    _BATCHES.inc()
+    _EVENTS.inc(rows)
+
+
+def swept(*, orphans: int) -> None:
+    """Count a search for abandoned reservations, and those that it settled."""
+    _SWEEPS.inc()
+    _ORPHANS.inc(orphans)
