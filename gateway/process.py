@@ -38,8 +38,9 @@ JOIN_SECONDS: Final = 0.3
 """How often a process that has not joined looks whether the store is being rebuilt."""
 LOOK_SECONDS_MIN: Final = 0.1
 COUNT_SECONDS: Final = 5.0
-FIRST_JOIN_SECONDS_MAX: Final = 5.0
-"""How long a request waits for a process that has just started."""
+JOIN_SECONDS_MAX: Final = 5.0
+"""How long a request waits for a process that is no member (yet)."""
+JOIN_PAUSE_SECONDS: Final = 0.05
 RESEND_SECONDS: Final = 1.0
 DRAIN_SECONDS_MAX: Final = 15.0
 """After the server has cut what ran on: time to read the usage of answers and to settle."""
@@ -84,7 +85,6 @@ class GatewayProcess:
         """The generation of the live store that this process has handed in all to."""
         self._renewed_at = self._unjudged_at = float("-inf")
         self._closed_since: float | None = None
-        self._has_renewed = asyncio.Event()
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._housekeeping: list[asyncio.Task[None]] = []
@@ -126,14 +126,14 @@ class GatewayProcess:
 
     async def wait_to_admit(self) -> None:
         """
-        Return as soon as this process admits requests: one that has just started joins in a moment.
+        Return as soon as this process admits requests: one that has just started joins in a
+        moment, and one whose renewal is late may still be in time.
 
         :raises Unavailable: as :meth:`check_admits`
         """
-        if not self._has_renewed.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_JOIN_SECONDS_MAX):
-                    await self._has_renewed.wait()
+        until = time.monotonic() + JOIN_SECONDS_MAX
+        while not self._has_joined() and time.monotonic() < until:  # noqa: ASYNC110  # time alone may end it, too
+            await asyncio.sleep(JOIN_PAUSE_SECONDS)
         self.check_admits()
 
     def check_admits(self) -> None:
@@ -155,6 +155,10 @@ class GatewayProcess:
         except Unavailable:
             return False
         return True
+
+    def _has_joined(self) -> bool:
+        knows_store = self._joined > 0 or settings.GATEWAY_ON_STORE_FAILURE == "allow"
+        return knows_store and self._is_member()
 
     def _is_member(self) -> bool:
         """
@@ -193,8 +197,6 @@ class GatewayProcess:
             await self._note_unjudged(began)
             return
         self._renewed_at = began
-        if self._joined:
-            self._has_renewed.set()
 
     async def _join(self, generation: int) -> None:
         try:

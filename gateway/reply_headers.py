@@ -1,6 +1,7 @@
 """The headers that tell what a request cost and what is left; LiteLLM's names beside ours."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from budgets import money
 from budgets.contexts import Limit, LimitKind
@@ -9,6 +10,16 @@ from budgets.reservations import Standing
 from gateway.admission import Admitted
 from gateway.refusals import WINDOW_SECONDS
 from spend.events import Outcome
+
+_RATE_HEADERS: Final = {
+    LimitKind.REQUESTS: (
+        "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+    ),
+    LimitKind.TOKENS: (
+        "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens",
+    ),
+}  # fmt: skip
 
 
 def of_request(request_id: str) -> dict[str, str]:
@@ -68,16 +79,13 @@ def _remaining(admitted: Admitted, *, settled: int | None) -> dict[str, str]:
 def _rates(standings: Sequence[tuple[Limit, Standing]]) -> dict[str, str]:
     """Return OpenAI's headers on rates: those of the tightest limit of either kind."""
     headers: dict[str, str] = {}
-    for kind in (LimitKind.REQUESTS, LimitKind.TOKENS):
+    for kind, (name_limit, name_remaining, name_reset) in _RATE_HEADERS.items():
         left = [(max(e.limit - s.used, 0), e.limit) for e, s in standings if e.kind == kind]
         if left:
             remaining, limit = min(left)
-            headers |= {
-                f"x-ratelimit-limit-{kind}": str(limit),
-                f"x-ratelimit-remaining-{kind}": str(remaining),
-                # The window slides: this request is in it for as long as it is.
-                f"x-ratelimit-reset-{kind}": f"{WINDOW_SECONDS}s",
-            }
+            headers |= {name_limit: str(limit), name_remaining: str(remaining)}
+            # The window slides: this request is in it for as long as it is.
+            headers[name_reset] = f"{WINDOW_SECONDS}s"
     return headers
 
 

@@ -17,7 +17,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 from prometheus_client.metrics import MetricWrapperBase
 
-from budgets.errors import BudgetBusy, BudgetExceeded
+from budgets.errors import LimitReached
 from costplatform import cli, env
 from costplatform.metrics_state import FAMILIES
 from gateway import metrics as gateway_metrics
@@ -132,7 +132,7 @@ def errors() -> set[tuple[str, str]]:
         for kind in subclasses(GatewayError)
         if kind.__name__ not in {"LimitRefused", "Unavailable"}
     }
-    found |= {("LimitRefused", kind.code) for kind in (BudgetExceeded, BudgetBusy)}
+    found |= {("LimitRefused", kind.code) for kind in LimitReached.__subclasses__()}
     return found | {("Unavailable", code) for code in codes_given("Unavailable")}
 
 

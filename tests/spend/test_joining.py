@@ -32,21 +32,27 @@ from tests.spend.support import now, rows_of
 
 pytestmark = pytest.mark.usefixtures("alone", "orm_in_async")
 
+NAME = "test of joining"
+
 
 @pytest.fixture(autouse=True)
-def only_these_members(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No process of another test is waited for; an open store is left behind."""
-    Member.objects.all().delete()
+def open_store_is_left_behind() -> Iterator[None]:
     yield
-    Member.objects.all().delete()
-    recovery.ensure_open(now=now())
+    Member.objects.filter(name=NAME).delete()
+    ensure_open()
+
+
+def ensure_open() -> None:
+    """As the recorder does; processes of other tests are not waited for."""
+    members = Member.objects.filter(name=NAME)
+    recovery.ensure_open(now=now(), alive=lambda: list(members.values_list("id", flat=True)))
 
 
 @pytest.fixture
 def members(store: LiveStore, other_store: LiveStore) -> list[LiveStore]:
     for each in (store, other_store):
         Member.objects.create(
-            id=uuid.UUID(each._member), name="test", generation=each.generation, renewed_at=Now()
+            id=uuid.UUID(each._member), name=NAME, generation=each.generation, renewed_at=Now()
         )
     return [store, other_store]
 
@@ -63,7 +69,7 @@ def flush() -> None:
 def begin() -> int:
     """Begin a new generation; it does not open, since members live."""
     with pytest.raises(recovery.MembersJoining):
-        recovery.ensure_open(now=now())
+        ensure_open()
     return partition().generation
 
 
@@ -76,7 +82,7 @@ async def reopen(members: Sequence[LiveStore]) -> None:
     generation = begin()
     for member in members:
         await join(member, generation)
-    recovery.ensure_open(now=now())
+    ensure_open()
 
 
 async def test_requests_in_flight_are_held_again_in_an_emptied_store(
@@ -141,9 +147,9 @@ async def test_store_stays_closed_to_new_requests_until_all_have_joined(
     with pytest.raises(StoreClosed):
         await team.reserve(1)
     with pytest.raises(recovery.MembersJoining):
-        recovery.ensure_open(now=now())
+        ensure_open()
     await join(members[1], generation)
-    recovery.ensure_open(now=now())
+    ensure_open()
     await load(members[0], team.context.limits)
 
     assert team.counter.reserved == 7
@@ -162,7 +168,7 @@ async def test_dead_process_is_not_waited_for_and_its_reservation_becomes_an_orp
 
     generation = begin()
     await join(members[0], generation)
-    recovery.ensure_open(now=now())
+    ensure_open()
     storekeeper.sweep(generation=generation, alive=[uuid.UUID(members[0]._member)])
     record_everything()
 
@@ -252,7 +258,7 @@ async def test_second_loss_while_members_join_begins_again(
     second = begin()
     for member in members:
         await join(member, second)
-    recovery.ensure_open(now=now())
+    ensure_open()
     await load(members[0], team.context.limits)
     record_everything()
 
@@ -272,7 +278,7 @@ async def test_joining_twice_changes_nothing(members: list[LiveStore], cast: Cas
     for _ in range(2):
         for member in members:
             await join(member, generation)
-    recovery.ensure_open(now=now())
+    ensure_open()
     await load(members[0], team.context.limits)
     record_everything()
 
@@ -291,7 +297,7 @@ async def test_process_that_hung_through_the_recovery_hands_in_late(
     flush()
     generation = begin()
     await join(members[0], generation)
-    recovery.ensure_open(now=now())
+    ensure_open()
 
     await join(members[1], generation)
     await load(members[0], team.context.limits)
