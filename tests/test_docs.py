@@ -17,7 +17,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 from prometheus_client.metrics import MetricWrapperBase
 
-from budgets.errors import LimitReached
+from budgets.errors import BudgetExceeded, LimitReached
 from costplatform import cli, env
 from costplatform.metrics_state import FAMILIES
 from gateway import metrics as gateway_metrics
