@@ -7,12 +7,14 @@ import asyncio
 import json
 import re
 import resource
+import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
@@ -41,6 +43,7 @@ class Plan:
     """
     ``at_once`` requests are under way at any time. With ``barrier`` all connections are opened
     first, then all requests are sent at the same instant. ``sdk`` asks with OpenAI's own client.
+    After each answer a place stays empty for ``pace_ms``, so that refusals are no stampede.
     """
 
     url: str
@@ -49,6 +52,7 @@ class Plan:
     keep_alive: bool = False
     barrier: bool = False
     sdk: bool = False
+    pace_ms: int = 0
     seconds_max: float = 120.0
 
 
@@ -62,7 +66,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Answers:
-    """What came back, in the order of the asks."""
+    """What came back, in the order in which it did."""
 
     replies: list[Reply] = field(default_factory=list)
 
@@ -110,6 +114,10 @@ class Load:
         self._told.close()
         self._out.close()
 
+    def stop(self) -> None:
+        """Send nothing more; what is under way is waited for."""
+        self._process.send_signal(signal.SIGTERM)
+
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
@@ -129,24 +137,37 @@ def allow_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
+Asking = Callable[[Ask], Awaitable[Reply]]
+
+
 async def run(plan: Plan) -> list[Reply]:
-    return await (_run_by_sdk(plan) if plan.sdk else _run(plan))
+    """Return the replies to what was asked before SIGTERM came."""
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    async with _by_sdk(plan) if plan.sdk else _by_http(plan) as ask:
+        left = iter(plan.asks)
+        replies: list[Reply] = []
+
+        async def occupy_a_place() -> None:
+            for each in left:
+                if stopped.is_set():
+                    return
+                replies.append(await ask(each))
+                await asyncio.sleep(plan.pace_ms / 1_000)
+
+        await asyncio.gather(*(occupy_a_place() for _ in range(plan.at_once)))
+        return replies
 
 
-async def _run(plan: Plan) -> list[Reply]:
-    places = asyncio.Semaphore(plan.at_once)
+@asynccontextmanager
+async def _by_http(plan: Plan) -> AsyncIterator[Asking]:
     connector = aiohttp.TCPConnector(limit=0, force_close=not plan.keep_alive)
     timeout = aiohttp.ClientTimeout(total=plan.seconds_max)
     traces = [_meeting(len(plan.asks))] if plan.barrier else []
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, trace_configs=traces
     ) as session:
-
-        async def one(ask: Ask) -> Reply:
-            async with places:
-                return await _ask(session, f"{plan.url}/v1/chat/completions", ask)
-
-        return await asyncio.gather(*map(one, plan.asks))
+        yield partial(_ask, session, f"{plan.url}/v1/chat/completions")
 
 
 def _meeting(count: int) -> aiohttp.TraceConfig:
@@ -183,25 +204,24 @@ def _code(text: str) -> str:
     return found[1] if found else ""
 
 
-async def _run_by_sdk(plan: Plan) -> list[Reply]:
+@asynccontextmanager
+async def _by_sdk(plan: Plan) -> AsyncIterator[Asking]:
     import openai
 
-    places = asyncio.Semaphore(plan.at_once)
     clients = {
         secret: openai.AsyncOpenAI(base_url=f"{plan.url}/v1", api_key=secret)
         for secret in {ask.secret for ask in plan.asks}
     }
 
-    async def one(ask: Ask) -> Reply:
-        async with places:
-            try:
-                return await _ask_by_sdk(clients[ask.secret], ask)
-            except openai.APIStatusError as error:
-                return Reply(error.status_code, str(error.code or ""), error.request_id or "")
-            except openai.OpenAIError as error:
-                return Reply(NO_ANSWER, "", "", type(error).__name__)
+    async def ask(each: Ask) -> Reply:
+        try:
+            return await _ask_by_sdk(clients[each.secret], each)
+        except openai.APIStatusError as error:
+            return Reply(error.status_code, str(error.code or ""), error.request_id or "")
+        except openai.OpenAIError as error:
+            return Reply(NO_ANSWER, "", "", type(error).__name__)
 
-    return await asyncio.gather(*map(one, plan.asks))
+    yield ask
 
 
 async def _ask_by_sdk(client: Any, ask: Ask) -> Reply:
