@@ -36,3 +36,8 @@ def kill_one(fleet: Fleet, among: Sequence[str], dice: random.Random) -> None:
     alive = [name for name in among if fleet.processes[name].poll() is None]
     if alive:
         fleet.kill(dice.choice(alive))
+
+
+def kill_all(fleet: Fleet, names: Sequence[str]) -> None:
+    for name in names:
+        fleet.kill(name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from django.db import connections
 from django.db.models import Sum
 
 from budgets import storekeeper
@@ -59,6 +60,7 @@ class Verdict:
 
 def judge(fleet: Fleet, *, settle_seconds: float = SETTLE_SECONDS_MAX) -> Verdict:
     """Wait for quiet, then compare. The whole ledger is compared: a scenario has its own."""
+    connections.close_all()  # Postgres may have been away since the last look
     fleet.settle_down(seconds=settle_seconds)
     served = {UUID(line["request_id"]) for line in fleet.served()}
     rows = list(SpendEvent.objects.values_list("request_id", "kind", "amount_units"))

@@ -1,7 +1,7 @@
 """No crash loses a request that the upstream has served, nor charges it twice."""
 
 from tests.faults import load, oracle
-from tests.faults.chaos import Chaos, kill_one
+from tests.faults.chaos import Chaos, kill_all, kill_one
 from tests.faults.conftest import Begin, Report
 from tests.faults.fleet import RECORDER, WEB
 from tests.faults.load import Ask, Load, Plan
@@ -63,6 +63,7 @@ def test_web_processes_killed_at_every_failpoint_lose_nothing_that_was_served(
     verdict = oracle.judge(run.fleet)
     kills = sum(run.fleet.deaths.values())
     report(requests=requests, kills=kills, answered=answers.statuses[200], **verdict.figures())
+    assert kills, "no failpoint was hit"
     verdict.check()
 
 
@@ -93,7 +94,7 @@ def test_all_processes_killed_at_once_leave_no_reservation(
     names = [*run.fleet.names(WEB), *run.fleet.names(RECORDER)]
 
     with Load(plan(run, requests)) as asking:
-        done = chaos.amid(asking, lambda: [run.fleet.kill(name) for name in names].clear())
+        done = chaos.amid(asking, lambda: kill_all(run.fleet, names))
         answers = asking.answers()
 
     verdict = oracle.judge(run.fleet)
