@@ -36,7 +36,7 @@ RECORDER_BEFORE_COMMIT: Final = "recorder_before_commit"
 RECORDER_AFTER_COMMIT: Final = "recorder_after_commit"
 """The batch is in the ledger, the store does not know."""
 RECORDER_BEFORE_TRIM: Final = "recorder_before_trim"
-"""The store knows the position and still holds what is recorded."""
+"""The reloads that are due are known, and the stream still holds what is recorded."""
 
 NAMES: Final = frozenset(
     {

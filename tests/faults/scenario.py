@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,7 +55,6 @@ class Scenario:
     """Before Valkey."""
     fleet: Fleet
     dice: random.Random
-    began: float = field(default_factory=time.monotonic)
 
     @property
     def url(self) -> str:
@@ -71,6 +69,40 @@ class Scenario:
     def key(self, owner: Owner | None = None, *, limit: str | None = None) -> Issued:
         owner = owner or Owner(self.organization())
         return issue_key(owner=owner, values={}, terms=terms(limit), now=datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A second store that follows the scenario's own through a link that can be stalled."""
+
+    server: Valkey
+    link: Proxy
+
+    def lag(self) -> None:
+        """Receive nothing more, as a replica does that is behind; the primary goes on."""
+        self.link.stall()
+
+    def take_over(self, run: Scenario) -> None:
+        """The primary dies, this becomes one with what it has, and all clients are led here."""
+        run.store.refuse()
+        run.valkey.kill()
+        self.server.promote()
+        run.valkey = self.server
+        run.store.retarget(self.server.port)
+        point_at(Addresses(run.postgres.url, self.server.url))
+        run.store.accept()
+
+
+@contextlib.contextmanager
+def replica_of(run: Scenario) -> Iterator[Replica]:
+    """Start a replica that has all that the store has by now."""
+    with contextlib.ExitStack() as ours:
+        folder = Path(tempfile.mkdtemp(prefix="replica-", dir=env.data_directory()))
+        ours.callback(shutil.rmtree, folder, ignore_errors=True)
+        server = ours.enter_context(Valkey(folder))
+        link = ours.enter_context(Proxy(run.valkey.port))
+        server.replicate(port=link.port)
+        yield Replica(server, link)
 
 
 def terms(limit: str | None) -> Terms:

@@ -103,7 +103,7 @@ def _admitted(run: Scenario, capped: Capped, crowd: int, scope: str) -> int:
     run.fleet.settle_down()
 
     admitted = sum(1 for line in run.fleet.served() if line["marker"] == scope)
-    assert set(answers.statuses) <= {200, 429}, (scope, answers.statuses, answers.problems)
+    assert set(answers.statuses) <= {200, 429}, (scope, answers.statuses, answers.codes)
     assert answers.statuses[200] == admitted
     assert oracle.spent(capped.account) <= LIMIT_UNITS
     return admitted

@@ -14,11 +14,13 @@ import psycopg
 import pytest
 import redis
 
+from budgets import storekeeper
 from budgets.models import Partition
 from tests.faults import load, oracle
 from tests.faults.conftest import Begin
 from tests.faults.load import Ask, Load, Plan
 from tests.faults.proxy import Proxy
+from tests.faults.scenario import replica_of
 from tests.faults.servers import Postgres, Valkey, postgres_url, valkey_url
 from tests.stack import wait_until
 
@@ -180,6 +182,24 @@ def test_a_frozen_postgres_answers_nobody_until_it_is_thawed(
     postgres.remove()
 
 
+def test_a_replica_that_takes_over_is_the_store_of_all_without_what_it_missed(
+    begin: Begin,
+) -> None:
+    run = begin(web=1)
+    with replica_of(run) as replica:
+        run.valkey.client.set("seen", "1")
+        wait_until(lambda: replica.server.client.get("seen") == b"1", seconds=5)
+        replica.lag()
+        run.valkey.client.set("missed", "1")
+
+        replica.take_over(run)
+
+        through_proxy = redis.Redis.from_url(valkey_url(run.store.port))
+        for client in (through_proxy, storekeeper.store()):
+            assert (client.get("seen"), client.get("missed")) == (b"1", None)
+        through_proxy.close()
+
+
 def _in_another_process(url: str, *, seconds: float) -> bool:
     code = f"import psycopg; psycopg.connect({url!r}).execute('SELECT 1')"
     try:
@@ -192,6 +212,7 @@ def _in_another_process(url: str, *, seconds: float) -> bool:
 def test_servers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
     code = f"""
 import pathlib, time
+from tests.faults.scenario import replica_of
 from tests.faults.servers import Postgres, Valkey
 folder = pathlib.Path({str(tmp_path)!r})
 with Valkey(folder / "v") as valkey, Postgres(folder / "p") as postgres:
