@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help up test check check-beside-servers bench fmt browser
+.PHONY: help up test check check-beside-servers bench faults fmt browser
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
 	@echo "make test    check, then run all tests, on servers of their own"
 	@echo "make check   formatting, lint, types, imports, migrations"
 	@echo "make fmt     format and mend what can be mended"
+	@echo "make faults  kill and cut everything, in full: an hour (make test runs a sample)"
 	@echo "make bench   what a request costs the gateway, through either door"
 
 up: $(SYNCED)
@@ -32,6 +33,9 @@ check-beside-servers:
 
 bench: $(SYNCED)
 	$(BIN)/python -m bench.doors
+
+faults: $(SYNCED)
+	FAULTS=full $(BIN)/pytest tests/faults
 
 fmt: $(SYNCED)
 	$(BIN)/ruff check --fix .

@@ -76,6 +76,11 @@ def names(name: str, default: str) -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 
 
+def testing() -> bool:
+    """Return whether this process is one that a test of the project has started."""
+    return flag("COSTPLATFORM_TESTING", default=False)
+
+
 def data_directory() -> Path:
     return Path(text("COSTPLATFORM_DATA_DIR", "./var")).absolute()
 

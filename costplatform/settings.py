@@ -3,6 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from budgets import failpoints
 from costplatform import env, ports
 from gateway.addresses import Allowed
 
@@ -192,6 +193,27 @@ METRICS_MODELS_MAX = env.integer("METRICS_MODELS_MAX", 200, low=0, high=10_000)
 # --- Sandbox provider ------------------------------------------------------------------
 SANDBOX = ports.sandbox_wanted()
 SANDBOX_PORT = ports.sandbox_port()
+
+# --- Tests of the project ---------------------------------------------------------------
+TESTING = env.testing()
+COSTPLATFORM_FAILPOINTS = env.text("COSTPLATFORM_FAILPOINTS", "")
+STORE_CLOCK_OFFSET_MS_MAX = 366 * 24 * 3_600 * 1_000
+STORE_CLOCK_OFFSET_MS = env.integer(
+    "COSTPLATFORM_STORE_CLOCK_OFFSET_MS",
+    0,
+    low=-STORE_CLOCK_OFFSET_MS_MAX,
+    high=STORE_CLOCK_OFFSET_MS_MAX,
+)
+for _name, _value in (
+    ("COSTPLATFORM_FAILPOINTS", COSTPLATFORM_FAILPOINTS),
+    ("COSTPLATFORM_STORE_CLOCK_OFFSET_MS", STORE_CLOCK_OFFSET_MS),
+):
+    if _value and not TESTING:
+        raise env.SettingError(_name, "is for tests only: it needs COSTPLATFORM_TESTING=on")
+try:
+    failpoints.arm(COSTPLATFORM_FAILPOINTS)
+except ValueError as error:
+    raise env.SettingError("COSTPLATFORM_FAILPOINTS", str(error)) from error
 
 # --- Work in the background ------------------------------------------------------------
 CELERY_BROKER_URL = REDIS_URL

@@ -44,7 +44,13 @@ def say(line: str) -> None:
 
 
 def up(*, plan: Plan = programs.all_programs) -> int:
-    """Run everything until told to stop; return the exit code."""
+    """
+    Run everything until told to stop; return the exit code.
+
+    :raises env.SettingError: if the environment is that of a test
+    """
+    if env.testing():
+        raise env.SettingError("COSTPLATFORM_TESTING", "is for tests only; `up` runs without it")
     data = env.data_directory()
     try:
         with processes.locked(data / "lock"), _web_socket() as web:

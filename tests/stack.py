@@ -9,39 +9,38 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from budgets import storekeeper
 from budgets.models import Partition
 from costplatform import ports
 from gateway.models import Deployment
 from gateway.services import update_deployment
+from tests.launch import somewhere_free, start_bound
 
 START_SECONDS_MAX = 60.0
-FIRST_PORT = 21_000
 
 
-class Stack:
+class Processes:
     """
-    Sandbox, recorder and web processes as ``costplatform up`` runs them.
+    Named processes of this project on ports of their own; what they print is in ``folder``.
 
-    ``lane`` and ``views`` are the base URLs of the two doors; ``log`` is the sandbox's own count.
+    ``log`` is the sandbox's own count. All share the listening sockets that were made before.
     """
 
-    def __init__(self, folder: Path, *, web_processes: int = 2) -> None:
+    def __init__(self, folder: Path, *, env: Mapping[str, str]) -> None:
         self.folder = folder
-        self._web_processes = web_processes
         self.log = folder / "sandbox.log"
         self.metrics = folder / "metrics"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._sockets: list[socket.socket] = []
-        self._next_port = FIRST_PORT
+        self._next_port = somewhere_free()
         self.sandbox_port = self._new_port()
         self.env = {
-            **os.environ,
+            **env,
             "GATEWAY_ALLOW_PRIVATE_UPSTREAMS": f"127.0.0.1/32:{self.sandbox_port}",
             "GATEWAY_MEMBER_SECONDS": "3",
             "GATEWAY_ABORT_DRAIN_SECONDS": "2",
@@ -51,46 +50,30 @@ class Stack:
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
         }
 
-    def __enter__(self) -> "Stack":
-        log = ["--log", str(self.log)]
-        self.start("sandbox", "-m", "gateway.sandbox", "--port", str(self.sandbox_port), *log)
-        base = f"http://127.0.0.1:{self.sandbox_port}/v1"
-        for deployment in Deployment.objects.filter(provider="sandbox").select_related(
-            "credential"
-        ):
-            self._move(deployment, base)
-        self.start("recorder", "-m", "costplatform", "recorder")
-        self.lane = self.start_web("lane", processes=self._web_processes)
-        self.views = self.start_web("views", processes=self._web_processes, GATEWAY_LANE="off")
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
-        names = [name for name in self.processes if name not in {"recorder", "sandbox"}]
-        for name in [*names, "recorder", "sandbox"]:
+        last = ("recorder", "sandbox")
+        for name in sorted(self.processes, key=lambda name: name.startswith(last)):
             self.stop(name)
         for each in self._sockets:
             each.close()
 
     def start(self, name: str, *arguments: str, **env: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as out:
-            self.processes[name] = self._popen(arguments, out, env)
+            self.processes[name] = start_bound(
+                [sys.executable, *arguments], env=self.env | env, out=out,
+                pass_fds=[each.fileno() for each in self._sockets],
+            )  # fmt: skip
 
-    def _new_port(self) -> int:
-        """Return a free port; never one that a process of ours has been told but not opened yet."""
-        port = ports.free_from(self._next_port)
-        self._next_port = port + 1
-        return port
-
-    def _popen(
-        self, arguments: Sequence[str], out: IO[bytes], env: dict[str, str]
-    ) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, *arguments], env=self.env | env, stdout=out, stderr=out,
-            pass_fds=[each.fileno() for each in self._sockets],
-        )  # fmt: skip
+    def start_sandbox(self) -> None:
+        """Start the upstream; every deployment of it in the database is moved to it."""
+        log = ["--log", str(self.log)]
+        self.start("sandbox", "-m", "gateway.sandbox", "--port", str(self.sandbox_port), *log)
+        base = f"http://127.0.0.1:{self.sandbox_port}/v1"
+        for each in Deployment.objects.filter(provider="sandbox").select_related("credential"):
+            update_deployment(deployment=each, values={"api_base": base}, api_key="sk-sandbox")
 
     def start_web(self, name: str, *, processes: int, **env: str) -> str:
         """Start web processes on a new shared socket; return their base URL when they are ready."""
@@ -133,10 +116,30 @@ class Stack:
             storekeeper.open_reservations()
         )
 
-    @staticmethod
-    def _move(deployment: Deployment, base: str) -> None:
+    def _new_port(self) -> int:
+        """Return a free port; never one that a process of ours has been told but not opened yet."""
+        port = ports.free_from(self._next_port)
+        self._next_port = port + 1
+        return port
 
-        update_deployment(deployment=deployment, values={"api_base": base}, api_key="sk-sandbox")
+
+class Stack(Processes):
+    """
+    Sandbox, recorder and web processes as ``costplatform up`` runs them.
+
+    ``lane`` and ``views`` are the base URLs of the two doors.
+    """
+
+    def __init__(self, folder: Path, *, web_processes: int = 2) -> None:
+        super().__init__(folder, env=os.environ)
+        self._web_processes = web_processes
+
+    def __enter__(self) -> "Stack":
+        self.start_sandbox()
+        self.start("recorder", "-m", "costplatform", "recorder")
+        self.lane = self.start_web("lane", processes=self._web_processes)
+        self.views = self.start_web("views", processes=self._web_processes, GATEWAY_LANE="off")
+        return self
 
 
 def heed_interrupts() -> None:
