@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from budgets import scripts
+from budgets import failpoints, scripts
 from budgets.contexts import Context
 from budgets.errors import (
     BudgetBusy,
@@ -100,6 +100,7 @@ class LiveStore:
             raise _refusal(outcome, detail)
         if generation != self.generation:
             raise StoreClosed  # it was reserved in a store that has been lost since
+        failpoints.hit(failpoints.AFTER_RESERVE)
         admission = _admission(detail)
         self.holds[demand.id] = Hold(demand, admission, context.path_text())
         return admission
@@ -118,6 +119,7 @@ class LiveStore:
         """
         self.unconfirmed.add(event)
         self.holds.pop(event.id, None)
+        failpoints.hit(failpoints.BEFORE_SETTLE)
         try:
             for _ in range(SETTLE_TRIES_AT_ONCE):
                 try:
@@ -126,6 +128,7 @@ class LiveStore:
                     continue
                 except StoreClosed:
                     break
+                failpoints.hit(failpoints.AFTER_SETTLE)
                 return
             log.warning("settle_outcome_unknown", extra={"request_id": event.id})
         finally:

@@ -131,7 +131,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.running_server("REDIS_URL", "redis_url")
 STORE_TIMEOUT_MS = env.integer("STORE_TIMEOUT_MS", 2_000, low=100, high=30_000)
 """After this long without an answer an outcome counts as unknown."""
-STORE_CLOCK_OFFSET_MS = 0
 
 # --- Gateway ---------------------------------------------------------------------------
 GATEWAY_LANE = env.flag("GATEWAY_LANE", default=True)

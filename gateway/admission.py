@@ -28,7 +28,7 @@ from budgets.errors import (
 from budgets.models import AccountKind, Enforcement
 from budgets.money import Units
 from budgets.reservations import Admission, Demand
-from budgets.snapshots import KeySnapshot
+from budgets.snapshots import Counted, KeySnapshot
 from budgets.unconfirmed import Event
 from gateway import catalogue, identity, metrics, refusals
 from gateway.catalogue import Catalogue, Target
@@ -395,17 +395,23 @@ def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Des
 
 
 async def _load(limits: Sequence[Limit], until: float, process: GatewayProcess) -> None:
-    """Load counters from the ledger; read a total again as long as the recorder is quicker."""
+    """Load counters that are missing; a crowd that misses the same loads it once."""
     for limit in limits:
-        if limit.period is None:
-            await process.store.load_in_flight(limit.account.id)
-    waiting = [(limit.account.id, limit.period) for limit in limits if limit.period is not None]
-    while waiting and time.monotonic() < until:
+        account, period = limit.account.id, limit.period
+        if period is None:
+            await process.store.load_in_flight(account)
+        else:
+            counter = (account, period)
+            await process.loading.do(counter, lambda c=counter: _load_one(c, until, process))  # type: ignore[misc]  # bound now, not later
+
+
+async def _load_one(counter: Counted, until: float, process: GatewayProcess) -> None:
+    """Load one from the ledger; read its total again as long as the recorder is quicker."""
+    while time.monotonic() < until:
         try:
-            totals = await process.database.run(snapshots.ledger_totals, waiting)
+            (total,) = await process.database.run(snapshots.ledger_totals, [counter])
         except DatabaseError as error:
             raise Unavailable("The ledger cannot be reached.", code="ledger_unavailable") from error
-        loaded = [await process.store.load(total) for total in totals]
-        waiting = [each for each, done in zip(waiting, loaded, strict=True) if not done]
-        if waiting:
-            await asyncio.sleep(LOAD_PAUSE_SECONDS)
+        if await process.store.load(total):
+            return
+        await asyncio.sleep(LOAD_PAUSE_SECONDS)

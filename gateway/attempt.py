@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from django.conf import settings
 
-from budgets import money
+from budgets import failpoints, money
 from gateway import sse, vault
 from gateway.admission import Admitted
 from gateway.chat import ChatRequest
@@ -82,6 +82,7 @@ class Attempt:
         return outcome
 
     async def _exchange(self) -> Reply:
+        failpoints.hit(failpoints.BEFORE_SEND)
         try:
             response = await self._post()
         except UpstreamNotReached as error:
@@ -94,6 +95,7 @@ class Attempt:
         except asyncio.CancelledError:
             await self._settle_broken()
             raise
+        failpoints.hit(failpoints.AFTER_HEADERS)
         self.meter.status = response.status
         if response.status >= REDIRECT_STATUS_MIN:
             return await self._pass_error(response)
@@ -140,6 +142,7 @@ class Attempt:
             raise
         finally:
             response.close()
+        failpoints.hit(failpoints.AFTER_LAST_CHUNK)
         self.meter.read_reply(body)
         outcome = await self.settle(self.meter.outcome(settled_at=_now()))
         return Reply(response.status, response.headers | of_cost(self._admitted, outcome), body)
@@ -265,6 +268,7 @@ class Relay:
     async def _pull(self) -> None:
         try:
             chunk = await anext(self._chunks, None)
+            failpoints.hit(failpoints.MID_STREAM)
             self._touched_at = self._loop.time()
         except UpstreamBroke as error:
             self._meter.flags.add(events.UPSTREAM_ERROR)
@@ -288,6 +292,7 @@ class Relay:
             self._read(rest)
             self._out.appendleft(rest)
         self._has_ended = True
+        failpoints.hit(failpoints.AFTER_LAST_CHUNK)
         await self._settle()
         self._response.close()
 

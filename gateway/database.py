@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections
 
 THREADS: Final = 4
 ANSWER_SECONDS_MAX: Final = 3.0
+QUEUE_SECONDS_MAX: Final = 10.0
 DOWN_SECONDS: Final = 1.0
 """For so long after a failure nobody else is made to wait for Postgres; then one call tries."""
 
@@ -48,15 +49,17 @@ class Database:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, call: Callable[[], T]) -> T:
-        running = asyncio.get_running_loop().run_in_executor(
-            self._threads, partial(_with_connection, call)
-        )
+        work = _Work(call)
+        running = asyncio.get_running_loop().run_in_executor(self._threads, work.do)
+        until = time.monotonic() + QUEUE_SECONDS_MAX
+        while not (await asyncio.wait({running}, timeout=ANSWER_SECONDS_MAX))[0]:
+            # One that waits for a thread has not been refused by Postgres yet.
+            if work.has_begun or self._down_until is not None or time.monotonic() > until:
+                self._down_until = time.monotonic() + DOWN_SECONDS
+                running.cancel()
+                raise DatabaseDown("Postgres did not answer in time")
         try:
-            async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                result = await running
-        except TimeoutError:
-            self._down_until = time.monotonic() + DOWN_SECONDS
-            raise DatabaseDown("Postgres did not answer in time") from None
+            result = running.result()
         except (OperationalError, InterfaceError):
             self._down_until = time.monotonic() + DOWN_SECONDS
             raise
@@ -64,9 +67,17 @@ class Database:
         return result
 
 
-def _with_connection(call: Callable[[], T]) -> T:
-    close_old_connections()
-    try:
-        return call()
-    finally:
+class _Work(Generic[T]):
+    """A call as a thread does it: with a working connection."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self.has_begun = False
+
+    def do(self) -> T:
+        self.has_begun = True
         close_old_connections()
+        try:
+            return self._call()
+        finally:
+            close_old_connections()

@@ -21,6 +21,7 @@ from gateway.errors import (
     Unauthorized,
     Unavailable,
 )
+from gateway.shared_work import SharedWork
 
 SNAPSHOTS_MAX: Final = 100_000
 LABELS_MAX: Final = 100_000
@@ -67,6 +68,8 @@ class Identities:
         self._fresh_seconds = fresh_seconds
         self._stale_seconds_max = stale_seconds_max
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._reading: SharedWork[str, KeySnapshot] = SharedWork()
+        self._rechecking: SharedWork[str, KeySnapshot] = SharedWork()
         self._labels: OrderedDict[tuple[int, LabelName], tuple[int, Label]] = OrderedDict()
 
     async def labels(self, names: Sequence[LabelName], *, of: KeySnapshot) -> list[Label]:
@@ -111,7 +114,8 @@ class Identities:
             return await self.read_again(secret)
         self._kept.move_to_end(digest)
         if time.monotonic() - kept.checked_at > self._fresh_seconds:
-            return await self._recheck(secret, kept)
+            # Reserve compares versions all the same: one check does for a crowd.
+            return await self._rechecking.do(digest, lambda: self._recheck(secret, kept))
         return kept.snapshot
 
     async def recheck(self, secret: str) -> KeySnapshot:
@@ -134,6 +138,9 @@ class Identities:
         :raises Unavailable: if Postgres is away
         """
         digest = keys.digest(secret)
+        return await self._reading.do(digest, lambda: self._read(secret, digest))
+
+    async def _read(self, secret: str, digest: str) -> KeySnapshot:
         began = time.monotonic()
         try:
             snapshot = await self._database.run(

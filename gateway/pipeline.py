@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from budgets import failpoints
 from budgets.errors import StoreUnavailable
 from gateway import admission, chat, identity, metrics, refusals, reply_headers
 from gateway.admission import Applicant
@@ -79,6 +80,7 @@ async def _serve(
     await process.wait_to_admit()
     secret = identity.secret_of(inbound.headers)
     snapshot = await process.identities.identify(secret)
+    failpoints.hit(failpoints.AFTER_AUTH)
     asked = chat.parse(inbound.body, headers=inbound.headers)
     flight.parsed(model=asked.model)
     admitted = await admission.admit(

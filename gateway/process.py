@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from budgets.errors import StoreUnavailable
 from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
+from budgets.snapshots import Counted
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.storekeeper import PARTITION
 from gateway import metrics
@@ -26,6 +27,7 @@ from gateway.database import Database
 from gateway.errors import Unavailable
 from gateway.identity import Identities
 from gateway.refusal_counts import RefusalCounts
+from gateway.shared_work import SharedWork
 from gateway.upstream import Upstream
 from spend import ledger
 
@@ -80,6 +82,7 @@ class GatewayProcess:
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
         self.refusals = RefusalCounts()
+        self.loading: SharedWork[Counted, None] = SharedWork()
         self.draining = False
         self._joined = 0
         """The generation of the live store that this process has handed in all to."""

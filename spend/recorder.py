@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import DataError, transaction
 from django.db.models import F
 
-from budgets import in_force, storekeeper, totals
+from budgets import failpoints, in_force, storekeeper, totals
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import (
     PLATFORM,
@@ -79,6 +79,8 @@ def _record(
     with transaction.atomic():
         revision = _advance(partition, to=entries[-1].position)
         rows = apply(entries, now=now, revision=revision, each_apart=each_apart)
+        failpoints.hit(failpoints.RECORDER_BEFORE_COMMIT)
+    failpoints.hit(failpoints.RECORDER_AFTER_COMMIT)
     return rows, revision
 
 
@@ -112,6 +114,7 @@ def tell_store(partition: Partition) -> None:
     :raises Closed: if the store is of another generation
     """
     due = totals.reloads_due()
+    failpoints.hit(failpoints.RECORDER_BEFORE_TRIM)
     storekeeper.mirror(
         generation=partition.generation,
         position=partition.position,

@@ -59,8 +59,10 @@ class Cast:
     outsider: Organization
 
     def key(self, limit: str | None = None, **fields: object) -> Issued:
-        """Issue a key of the organization, with a monthly limit if one is given."""
-        terms = Terms() if limit is None else Terms(max_budget=Decimal(limit), duration="1mo")
+        """Issue a key of the organization, with a strict monthly limit if one is given."""
+        terms = Terms()
+        if limit is not None:
+            terms = Terms(max_budget=Decimal(limit), duration="1mo", enforcement="strict")
         return issue_key(
             owner=Owner(self.organization), values=fields, terms=terms, now=datetime.now(UTC)
         )
@@ -68,6 +70,10 @@ class Cast:
 
 @pytest.fixture
 def cast() -> Cast:
+    return make_cast()
+
+
+def make_cast() -> Cast:
     now, name = datetime.now(UTC), uuid.uuid4().hex
     organization, outsider = (
         tenancy.create_organization(

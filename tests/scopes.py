@@ -43,6 +43,16 @@ class Passing:
     account: Account | None
     kind: str
     fields: dict[str, Any] = field(default_factory=dict)
+    organization_id: int = PLATFORM
+
+    @property
+    def account_id(self) -> uuid.UUID:
+        """The account's, also of an end user that nobody has seen."""
+        if self.account is not None:
+            return self.account.id
+        return derived_account_id(
+            organization_id=self.organization_id, kind=self.kind, text=self.fields["user"]
+        )
 
 
 def limited(scope: str, *, cast: Cast, terms: Terms, model: str = "sandbox-request") -> Passing:
@@ -120,7 +130,7 @@ def _unknown_end_user(cast: Cast, terms: Terms, model: str) -> Passing:
             now=_now(),
         )
     user = {"model": model, "user": f"stranger-{uuid.uuid4().hex[:8]}"}
-    return Passing(issued.secret, issued.key.digest, None, "end_user", user)
+    return Passing(issued.secret, issued.key.digest, None, "end_user", user, cast.organization.pk)
 
 
 def _own_deployment(cast: Cast, model: str) -> Deployment:

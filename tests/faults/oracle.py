@@ -6,6 +6,7 @@ and the ledger is held against them.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from django.db import connections
 from django.db.models import Sum
 
 from budgets import storekeeper
-from budgets.models import Account
 from spend.models import EventKind, SpendEvent
 from tests.faults.fleet import Fleet
 from tests.stack import command
@@ -86,9 +86,11 @@ def drift(fleet: Fleet) -> str:
     return "" if ran.returncode == 0 and "drift 0" in ran.stdout else ran.stderr[-2_000:]
 
 
-def spent(account: Account) -> int:
-    """Return what the ledger has for an account, in units."""
-    rows = SpendEvent.objects.filter(accounts__contains=[account.id])
+def spent(account: UUID, *, since: datetime | None = None) -> int:
+    """Return what the ledger has for an account, in units; of requests admitted ``since`` then."""
+    rows = SpendEvent.objects.filter(accounts__contains=[account])
+    if since is not None:
+        rows = rows.filter(admitted_at__gte=since)
     return int(rows.aggregate(sum=Sum("amount_units"))["sum"] or 0)
 
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from budgets.services.accounts import Terms
 from budgets.services.keys import Issued, Owner, issue_key
 from costplatform import env
 from costplatform.servers import Addresses
+from tests.conftest import Cast, make_cast
 from tests.faults.fleet import Fleet
 from tests.faults.proxy import Proxy
 from tests.faults.servers import Postgres, Valkey, postgres_url, valkey_url
@@ -65,6 +66,9 @@ class Scenario:
         return tenancy.create_organization(
             values={"public_id": name, "name": name}, terms=terms(limit), now=datetime.now(UTC)
         )
+
+    def cast(self) -> Cast:
+        return make_cast()
 
     def key(self, owner: Owner | None = None, *, limit: str | None = None) -> Issued:
         owner = owner or Owner(self.organization())
@@ -106,7 +110,9 @@ def replica_of(run: Scenario) -> Iterator[Replica]:
 
 
 def terms(limit: str | None) -> Terms:
-    return Terms() if limit is None else Terms(max_budget=Decimal(limit), duration="1mo")
+    if limit is None:
+        return Terms()
+    return Terms(max_budget=Decimal(limit), duration="1mo", enforcement="strict")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +125,8 @@ class Wanted:
     durable: bool = True
     failpoints: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
+    midnight_in_seconds: float | None = None
+    """Have the store's clock strike midnight (UTC) so long after the processes are started."""
 
 
 @contextlib.contextmanager
@@ -134,6 +142,7 @@ def begin(template: Postgres, wanted: Wanted) -> Iterator[Scenario]:
         store, database = (ours.enter_context(Proxy(each.port)) for each in (valkey, postgres))
         ours.enter_context(pointed_at(Addresses(postgres.url, valkey.url)))
         told = variables(postgres_url(database.port), valkey_url(store.port)) | dict(wanted.extra)
+        told |= _clock(wanted)
         fleet = ours.enter_context(
             Fleet(
                 folder, env=told, web=wanted.web, recorders=wanted.recorders, seed=wanted.seed,
@@ -175,6 +184,16 @@ def variables(*addresses: str) -> dict[str, str]:
     files = {f"{name}_FILE" for name in ENV_NAMES}
     kept = {name: value for name, value in os.environ.items() if name not in files}
     return kept | dict(zip(ENV_NAMES, addresses, strict=True))
+
+
+def _clock(wanted: Wanted) -> dict[str, str]:
+    if wanted.midnight_in_seconds is None:
+        return {}
+    ours = datetime.now(UTC) + timedelta(seconds=wanted.midnight_in_seconds)
+    midnight = datetime.combine(ours.date() + timedelta(days=1), time(), tzinfo=UTC)
+    return {
+        "COSTPLATFORM_STORE_CLOCK_OFFSET_MS": str((midnight - ours) // timedelta(milliseconds=1))
+    }
 
 
 def shuffled(dice: random.Random, items: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from budgets.changes import change
-from budgets.models import AccountKind, BudgetTemplate
+from budgets.models import AccountKind, BudgetTemplate, EndUser
 from budgets.services import accounts
 from budgets.services.accounts import Terms
 from budgets.services.budgets import create_budget, update_budget
@@ -195,8 +195,6 @@ def test_blocked_end_user_is_refused_at_once_and_others_are_not(door: str, cast:
     before = chat(door, issued.secret, user=user)
 
     with change(scope=cast.organization.pk):
-        from budgets.models import EndUser
-
         EndUser.objects.filter(organization=cast.organization, external_id=user).update(
             blocked=True
         )
