@@ -121,7 +121,7 @@ def _numbers(holder: Holder, url: str, period: Period) -> dict[str, object]:
         "management API": money.to_units(told, currency="USD"),
         "live counter": _live(holder.account, period),
         "period total": _total(holder.account, period),
-        "ledger": oracle.spent(holder.account),
+        "ledger": oracle.spent(holder.account.id),
     }
 
 
