@@ -33,9 +33,11 @@ class Chaos:
     def amid(self, asking: Load, act: Act) -> int:
         """Return how often it was done."""
         done = 0
-        while done < self.times and asking.is_running:
+        while done < self.times:
             time.sleep(self.dice.uniform(*self.pause_seconds))
-            done += asking.is_running and act()
+            if not asking.is_running:
+                break
+            done += act()
         return done
 
 
