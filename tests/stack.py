@@ -9,13 +9,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from budgets import storekeeper
-from budgets.models import Partition
+from budgets.models import Member, Partition
+from budgets.scripts import TAG
 from costplatform import ports
 from gateway.models import Deployment
 from gateway.services import update_deployment
@@ -104,6 +106,19 @@ class Processes:
         """Return the sandbox's own lines, one for each request that it accepted."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
         return [line for line in lines if line["event"] == "accepted"]
+
+    def in_flight(self) -> "Counter[str]":
+        """Return how many open reservations each process has; they are dealt unevenly."""
+        pipeline = storekeeper.store().pipeline(transaction=False)
+        for id in storekeeper.open_reservations():
+            pipeline.hget(f"{TAG}r:{id}", "member")
+        members = Counter(pipeline.execute())
+        pids = {each.name.rpartition(":")[2]: each.id.hex for each in Member.objects.all()}
+        found = {
+            name: members[pids.get(str(process.pid), "").encode()]
+            for name, process in self.processes.items()
+        }
+        return Counter(found)
 
     def settle_down(self, *, seconds: float = 15.0) -> None:
         """Wait until every event is in the ledger and nothing is reserved."""

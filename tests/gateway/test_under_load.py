@@ -10,9 +10,6 @@ import aiohttp
 import pytest
 from django.db import connection
 
-from budgets import storekeeper
-from budgets.models import Member
-from budgets.scripts import TAG
 from spend.models import EventKind, SpendEvent
 from tests.conftest import Cast
 from tests.gateway.support import CHAT, HELLO, PER_REQUEST
@@ -100,18 +97,11 @@ def test_a_killed_web_process_loses_no_request_that_the_upstream_served(
 
 
 def _busiest(stack: Stack, *, among: str) -> str:
-    """Return the process with the most requests in flight: they are dealt unevenly."""
-    keys = [f"{TAG}r:{id}" for id in storekeeper.open_reservations()]
-    members = Counter(storekeeper.store().hget(key, "member") or b"" for key in keys)
-    members_now = Member.objects.all()
-    pids = {each.id.hex.encode(): each.name.rpartition(":")[2] for each in members_now}
+    """Return the process with the most requests in flight."""
+    in_flight = stack.in_flight()
     connection.close()  # this runs in a thread that ends
-    in_flight = {
-        name: sum(n for member, n in members.items() if pids.get(member) == str(process.pid))
-        for name, process in stack.processes.items()
-        if name.startswith(among)
-    }
-    return max(in_flight, key=lambda name: in_flight[name])
+    names = [name for name in stack.processes if name.startswith(among)]
+    return max(names, key=lambda name: in_flight[name])
 
 
 def _served(stack: Stack, marker: str) -> list[dict[str, Any]]:
