@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from redis.exceptions import RedisError
@@ -31,7 +32,7 @@ RAISE = Decimal("0.20")
 """Twenty requests more in every round: there is always something to admit, and never much."""
 AT_ONCE = 24
 REOPENS_SECONDS_MAX = 60.0
-SCRIPT = {"delay_ms": 60, "chunks": 4, "chunk_delay_ms": 20}
+SCRIPT: Any = {"delay_ms": 60, "chunks": 4, "chunk_delay_ms": 20}
 
 
 class NearLimit:
@@ -96,9 +97,7 @@ def _reopened(generation: int) -> bool:
     return Partition.objects.get(number=0).generation > generation and is_open()
 
 
-def tell(
-    report: Report, near: NearLimit, answers: Answers, seconds: list[float]
-) -> dict[str, object]:
+def figures(near: NearLimit, answers: Answers, seconds: list[float]) -> dict[str, object]:
     return {
         "losses": len(seconds),
         "reopened after s": f"{sorted(seconds)[len(seconds) // 2]:.1f} (max {max(seconds):.1f})",
@@ -124,7 +123,7 @@ def test_an_emptied_store_passes_no_limit_and_loses_nothing(
     )
 
     verdict = oracle.judge(run.fleet)
-    report(**tell(report, near, answers, seconds), **verdict.figures())
+    report(**figures(near, answers, seconds), **verdict.figures())
     check(near, answers, verdict)
 
 
@@ -141,7 +140,7 @@ def test_a_killed_store_that_comes_back_with_its_file_passes_no_limit_and_loses_
     near, answers, seconds = lose(run, rounds=sizes.pick(sample=2, full=20), act=restart)
 
     verdict = oracle.judge(run.fleet)
-    report(**tell(report, near, answers, seconds), **verdict.figures())
+    report(**figures(near, answers, seconds), **verdict.figures())
     check(near, answers, verdict)
 
 
@@ -160,7 +159,7 @@ def test_a_lagging_replica_that_takes_over_passes_no_limit_and_loses_nothing(
             near, answers, seconds = lose(run, rounds=1, act=fail_over)
 
             verdict = oracle.judge(run.fleet)
-            report(**tell(report, near, answers, seconds), **verdict.figures())
+            report(**figures(near, answers, seconds), **verdict.figures())
             check(near, answers, verdict)
 
 
@@ -181,7 +180,7 @@ def test_a_process_that_hangs_while_the_store_is_rebuilt_loses_nothing(
     )
 
     verdict = oracle.judge(run.fleet)
-    report(**tell(report, near, answers, seconds), **verdict.figures())
+    report(**figures(near, answers, seconds), **verdict.figures())
     # What it had in flight when it was taken for dead may be above the limit: that is documented.
     verdict.check()
 
