@@ -6,18 +6,19 @@ Four queries and three trips to the live store, however many accounts. A live st
 makes the figures older, and they say so.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.conf import settings
+from django.db.models import Q
 from redis.exceptions import RedisError
 
 from budgets import in_force, money, periods, storekeeper
-from budgets.models import Account, Budget, Partition, PeriodTotal
+from budgets.models import Account, Budget, Enforcement, Partition, PeriodTotal
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION, Counter
 
@@ -33,6 +34,24 @@ class BudgetView:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """A budget on an account, and what its running period holds there."""
+
+    budget: Budget
+    resets_at: datetime | None
+    currency: str
+    spend: Decimal
+    reserved: Decimal
+    as_of: datetime | None
+
+    @property
+    def remaining(self) -> Decimal | None:
+        """What may still be spent, 0 where more was; None without a limit."""
+        limit = self.budget.max_budget
+        return None if limit is None else max(ZERO, limit - self.spend - self.reserved)
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The limits of an account and what it has spent, in its organization's currency."""
 
@@ -42,6 +61,10 @@ class Figures:
     spend: Decimal
     total_spend: Decimal
     spend_as_of: datetime | None
+    budgets: tuple[InForce, ...] = ()
+    """All that are in force: the account's own, the linked ones, then the windows beside them."""
+    models: Mapping[str, InForce] = field(default_factory=dict)
+    """What it may spend on single models."""
 
     @property
     def governing(self) -> BudgetView | None:
@@ -52,6 +75,10 @@ class Figures:
     def resets_at(self) -> datetime | None:
         return self.governing.resets_at if self.governing else None
 
+    @property
+    def windows(self) -> list[InForce]:
+        return [each for each in self.budgets if each.budget.window_of_id]
+
 
 @dataclass(frozen=True, slots=True)
 class _Spending:
@@ -60,6 +87,20 @@ class _Spending:
     counters: Mapping[UUID, list[Counter]]
     totals: Mapping[tuple[UUID, Period], int]
     recorded_until: datetime | None
+    at: datetime
+
+    def live(self, id: UUID, period: Period) -> Counter | None:
+        return next((each for each in self.counters.get(id, ()) if each.period == period), None)
+
+    def total(self, id: UUID, period: Period, currency: str) -> Decimal:
+        return money.to_decimal(self.totals.get((id, period), 0), currency=currency)
+
+    def spend(self, id: UUID, period: Period, currency: str) -> tuple[Decimal, datetime | None]:
+        """Return what was spent in a period, and when that was true."""
+        live = self.live(id, period)
+        if live is None:
+            return self.total(id, period, currency), self.recorded_until
+        return money.to_decimal(live.spent, currency=currency), self.at
 
 
 def view_of(budget: Budget, *, at: datetime) -> BudgetView:
@@ -67,49 +108,81 @@ def view_of(budget: Budget, *, at: datetime) -> BudgetView:
 
 
 def figures_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, Figures]:
-    """Return limits and spend of each account."""
-    ids = list(account_ids)
+    """Return limits and spend of each account, and of the models that are limited on it."""
+    ids = set(account_ids)
     if not ids:
         return {}
-    rows = Account.objects.order_by().filter(id__in=ids)
-    currencies = {
-        id: currency or settings.PLATFORM_CURRENCY
-        for id, currency in rows.values_list("id", "organization__currency")
+    accounts = _accounts(ids)
+    budgets = in_force.budgets_on(each.id for each in accounts)
+    spending = _spending([each.id for each in accounts], at)
+    standings = {
+        each.id: _standings(each, budgets.get(each.id, []), spending, at) for each in accounts
     }
-    budgets = in_force.budgets_on(ids)
-    spending = _spending(ids, at)
+    models: dict[UUID, dict[str, InForce]] = defaultdict(dict)
+    for each in accounts:
+        if each.holder_id and standings[each.id]:
+            models[each.holder_id][each.model] = standings[each.id][0]
     return {
-        id: _figures(id, currencies[id], budgets.get(id, []), spending, at) for id in currencies
+        each.id: _figures(each, standings[each.id], models.get(each.id, {}), spending)
+        for each in accounts
+        if each.id in ids
     }
+
+
+def _accounts(ids: set[UUID]) -> list[Account]:
+    """Return the accounts, and those of what they spend on models that are limited."""
+    wanted = Q(id__in=ids) | Q(holder__in=ids)
+    rows = Account.objects.filter(wanted).select_related("organization").order_by("model", "id")
+    return list(rows)
+
+
+def _standings(
+    account: Account, budgets: list[Budget], spending: _Spending, at: datetime
+) -> tuple[InForce, ...]:
+    ordered = sorted(
+        budgets, key=lambda each: (not each.private_to_id, bool(each.window_of_id), each.pk)
+    )
+    return tuple(_standing(account, each, spending, at) for each in ordered)
+
+
+def _standing(account: Account, budget: Budget, spending: _Spending, at: datetime) -> InForce:
+    period, currency = budget.period_at(at), account.currency
+    spend, as_of = spending.spend(account.id, period, currency)
+    live = spending.live(account.id, period)
+    is_strict = budget.enforcement == Enforcement.STRICT
+    held = (live.reserved if is_strict else live.expected) if live else 0
+    return InForce(
+        budget=budget,
+        resets_at=period.end if budget.duration else None,
+        currency=currency,
+        spend=spend,
+        reserved=money.to_decimal(held, currency=currency),
+        as_of=as_of,
+    )
 
 
 def _figures(
-    id: UUID, currency: str, budgets: list[Budget], spending: _Spending, at: datetime
+    account: Account,
+    standings: tuple[InForce, ...],
+    models: Mapping[str, InForce],
+    spending: _Spending,
 ) -> Figures:
-    own = next((view_of(each, at=at) for each in budgets if each.private_to_id), None)
-    shared = sorted(
-        (each for each in budgets if not each.private_to_id and not each.window_of_id),
-        key=lambda b: b.pk,
-    )
-    linked = view_of(shared[0], at=at) if shared else None
+    views = [BudgetView(each.budget, each.resets_at) for each in standings]
+    own = next((each for each in views if each.budget.private_to_id), None)
+    shared = [v for v in views if not v.budget.private_to_id and not v.budget.window_of_id]
+    linked = shared[0] if shared else None
     governing = own or linked
-    period = governing.budget.period_at(at) if governing else FOREVER
-    spend = _live(id, period, spending)
+    period = governing.budget.period_at(spending.at) if governing else FOREVER
+    spend, as_of = spending.spend(account.id, period, account.currency)
     return Figures(
         own=own,
         linked=linked,
-        currency=currency,
-        spend=money.to_decimal(
-            spending.totals.get((id, period), 0) if spend is None else spend, currency=currency
-        ),
-        total_spend=money.to_decimal(spending.totals.get((id, FOREVER), 0), currency=currency),
-        spend_as_of=spending.recorded_until if spend is None else at,
-    )
-
-
-def _live(id: UUID, period: Period, spending: _Spending) -> int | None:
-    return next(
-        (each.spent for each in spending.counters.get(id, ()) if each.period == period), None
+        currency=account.currency,
+        spend=spend,
+        total_spend=spending.total(account.id, FOREVER, account.currency),
+        spend_as_of=as_of,
+        budgets=standings,
+        models=models,
     )
 
 
@@ -122,9 +195,8 @@ def _spending(ids: list[UUID], at: datetime) -> _Spending:
         unrecorded = storekeeper.read_stream(after=partition.position, count=1) if is_open else None
     except RedisError:
         counters, unrecorded = {}, None
-    return _Spending(
-        counters, _totals(ids, at), _recorded_until(partition.position, unrecorded, at)
-    )
+    recorded_until = _recorded_until(partition.position, unrecorded, at)
+    return _Spending(counters, _totals(ids, at), recorded_until, at)
 
 
 def _recorded_until(

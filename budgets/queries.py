@@ -91,15 +91,15 @@ def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False)
     """
     :raises NotFound: if there is none
     """
-    budgets = Budget.objects.select_related("organization").filter(public_id=public_id)
+    budgets = _budgets_of_organizations().filter(public_id=public_id)
     return _found(_locked(budgets, lock), field, public_id)
 
 
-def find_shared_budget(public_id: str) -> Budget:
+def find_shared_budget(public_id: str, *, field: str = "budget_id") -> Budget:
     """
     :raises NotFound: if there is none that accounts can be linked to
     """
-    return _found(shared_budgets().filter(public_id=public_id), "budget_id", public_id)
+    return _found(shared_budgets().filter(public_id=public_id), field, public_id)
 
 
 def find_budgets(public_ids: Sequence[str], *, field: str) -> list[Budget]:
@@ -108,7 +108,7 @@ def find_budgets(public_ids: Sequence[str], *, field: str) -> list[Budget]:
 
     :raises NotFound: naming the first that there is not
     """
-    rows = Budget.objects.select_related("organization").filter(public_id__in=public_ids)
+    rows = _budgets_of_organizations().filter(public_id__in=public_ids)
     return _in_order({row.public_id: row for row in rows}, public_ids, field)
 
 
@@ -192,11 +192,15 @@ def own_budget(account_id: Any) -> Budget | None:
     return Budget.objects.filter(private_to=account_id).first()
 
 
+def model_budgets(account_id: Any) -> dict[str, Budget]:
+    """Return the budgets of the single models that are limited on an account, by their names."""
+    rows = Budget.objects.filter(private_to__holder=account_id).select_related("private_to")
+    return {budget.private_to.model: budget for budget in rows if budget.private_to}
+
+
 def shared_budgets() -> QuerySet[Budget]:
     """Return the budgets that accounts can be linked to."""
-    return Budget.objects.filter(
-        private_to=None, window_of=None, organization__isnull=False
-    ).select_related("organization")
+    return _budgets_of_organizations().filter(private_to=None, window_of=None)
 
 
 def all_teams() -> QuerySet[Team]:
@@ -219,6 +223,11 @@ def membership_for(user: User, organization: Organization | None) -> Organizatio
     if organization is not None:
         joined = [each for each in joined if each.organization_id == organization.pk]
     return joined[0] if joined else None
+
+
+def _budgets_of_organizations() -> QuerySet[Budget]:
+    """Those of models, providers and deployments belong to no organization."""
+    return Budget.objects.filter(organization__isnull=False).select_related("organization")
 
 
 def _found(rows: QuerySet[Row], field: str, value: str) -> Row:

@@ -138,7 +138,8 @@ def spend(
 def live_counter(account: UUID, period: Period, units: int) -> Iterator[None]:
     """Have the live store count ``units`` for an account, as if requests were not recorded yet."""
     key, bounds = f"{TAG}c:{account.hex}", f"{period.start_ms}:{period.end_ms}"
-    storekeeper.store().hset(key, mapping={f"s:{bounds}": units, f"r:{bounds}": 0})
+    counted = {f"s:{bounds}": units, f"r:{bounds}": 0, f"e:{bounds}": 0}
+    storekeeper.store().hset(key, mapping=counted)
     try:
         yield
     finally:

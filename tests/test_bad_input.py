@@ -18,6 +18,7 @@ from budgets.api.endpoints import ManagementView, Strict, checked
 from budgets.api.fields import (
     Amount,
     BudgetDuration,
+    ByName,
     Currency,
     Day,
     Email,
@@ -33,12 +34,13 @@ from budgets.api.fields import (
     TimeZone,
     Whole,
 )
-from budgets.api.inputs import Member, MemberOrMembers
+from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
 from tests.api_client import Reply, master
 
 Place = tuple[str | int, ...]
 MARK: Final = "@@bad@@"
+NAME: Final = "some-name"
 NOT_JSON: Final = ("NaN", "Infinity", "-Infinity")
 NUMBERS: Final = ("7", "-1", "1.5", "1e400", "1e308", "9" * 400)
 STRINGS: Final = ('"7"', '"-1"', '"1,000"', '"0x10"', '"１２"', '"٣"', '"NaN"', '"1e3"', '""')
@@ -116,6 +118,10 @@ def valid(field: serializers.Field) -> Any:
         return valid_body(field)
     if isinstance(field, TextList):
         return ["something"]
+    if isinstance(field, BudgetDuration):
+        return "1d"
+    if isinstance(field, Amount):
+        return 1
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
     return "something"
 
@@ -124,7 +130,12 @@ def valid_body(wanted: serializers.Serializer) -> dict[str, Any]:
     body = {name: valid(field) for name, field in wanted.fields.items() if field.required}
     # Those that are named by id or by address.
     by_either = {"user_id", "user_email"} <= wanted.fields.keys()
-    return body | ({"user_id": "somebody"} if by_either else {})
+    return body | ({"user_id": "somebody"} if by_either else {}) | by_alternative(wanted)
+
+
+def by_alternative(wanted: serializers.Serializer) -> dict[str, Any]:
+    """Return what fits where one of several fields must be given."""
+    return {"max_parallel_requests": 1} if isinstance(wanted, ModelLimit) else {}
 
 
 # --- What is wrong ---------------------------------------------------------------------
@@ -133,6 +144,10 @@ def places(wanted: serializers.Serializer, at: Place = ()) -> Iterator[tuple[Pla
     for name, field in wanted.fields.items():
         place = (*at, name)
         yield place, field
+        if isinstance(field, ByName):
+            yield (*place, NAME), field.child
+            if isinstance(field.child, serializers.Serializer):
+                yield from places(field.child, (*place, NAME))
         if isinstance(field, serializers.ListSerializer):
             assert isinstance(field.child, serializers.Serializer)
             yield from places(field.child, (*place, 0))
@@ -145,7 +160,8 @@ def places(wanted: serializers.Serializer, at: Place = ()) -> Iterator[tuple[Pla
 
 def objects(wanted: serializers.Serializer) -> set[Place]:
     """Return the place of every object in the body."""
-    return {(), *(place[:-1] for place, _ in places(wanted))}
+    free = {place for place, field in places(wanted) if isinstance(field, ByName)}
+    return {(), *(place[:-1] for place, _ in places(wanted))} - free
 
 
 def wrong(field: Any) -> Iterator[str]:
@@ -210,6 +226,13 @@ def wrong_list(field: Any) -> Iterator[str]:
         yield "[]"
 
 
+def wrong_by_name(_: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
+    yield from ('{"": 1}', '{"a\\u0000b": 1}', '{"\\ud800": 1}')
+    yield from (json.dumps({"x" * 256: 1}), json.dumps({f"m{n}": 1 for n in range(101)}))
+    yield from ('{"a": null}', '{"a": "1"}', '{"a": []}', '{"a": -1}', '{"a": true}')
+
+
 WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     Amount: wrong_amount,
     Whole: wrong_whole,
@@ -218,6 +241,7 @@ WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     Email: wrong_text,
     TextList: wrong_list,
     Metadata: wrong_metadata,
+    ByName: wrong_by_name,
     serializers.ListSerializer: wrong_members,
     MemberOrMembers: wrong_members,
     serializers.Serializer: wrong_object,
@@ -241,13 +265,24 @@ def wrong_query(field: Any) -> Iterator[str]:
 def with_bad(wanted: type[Strict], place: Place, literal: str) -> str:
     """Return a body in which everything fits but the value at ``place``."""
     body: Any = valid_body(wanted())
-    at = body
+    at, field = body, wanted()
     for name, following in zip(place, (*place[1:], None), strict=True):
         if following is None:
             fill(at, name, MARK)
         else:
-            at = descend(wanted, at, name, following)
+            field = within(field, name)
+            at = descend(field, at, name, following)
     return json.dumps(body).replace(f'"{MARK}"', literal)
+
+
+def within(field: Any, name: str | int) -> Any:
+    """Return the field of that name, or of any place in a list."""
+    if isinstance(field, MemberOrMembers):
+        field = Member()
+        return field if isinstance(name, int) else field.fields[name]
+    if isinstance(field, ByName | serializers.ListSerializer):
+        return field.child
+    return field.fields[name]
 
 
 def fill(at: Any, name: str | int, value: Any) -> None:
@@ -257,12 +292,12 @@ def fill(at: Any, name: str | int, value: Any) -> None:
         at[name] = value
 
 
-def descend(wanted: type[Strict], at: Any, name: str | int, following: str | int) -> Any:
+def descend(field: Any, at: Any, name: str | int, following: str | int) -> Any:
     inside = at[name] if isinstance(name, int) or name in at else None
     if isinstance(following, int) and not isinstance(inside, list):
-        inside = [inside or {"user_id": "somebody"}]
+        inside = [inside or valid_body(within(field, 0))]
     if inside is None:
-        inside = {}
+        inside = valid_body(field) if isinstance(field, serializers.Serializer) else {}
     fill(at, name, inside)
     return inside
 

@@ -4,6 +4,7 @@ What each endpoint answers. Names are LiteLLM's; docs/reference/api.md tells whi
 Serializers read small views, made of a row and its figures: writing an answer asks nobody.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets.figures import Figures
+from budgets.figures import Figures, InForce
 from budgets.models import ApiKey, Membership, Organization, OrganizationMembership, Team, User
 from budgets.queries import Page
 
@@ -33,6 +34,13 @@ class Anything(serializers.Field):
         return value
 
 
+class Count(serializers.IntegerField):
+    """A whole number, null where there is no such limit."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_null": True} | options)
+
+
 class OrNull(serializers.CharField):
     """A text, null where there is none."""
 
@@ -51,6 +59,9 @@ class Budget(serializers.Serializer):
     soft_budget = Money(source="budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="budget.duration")
     budget_time_zone = serializers.CharField(source="budget.time_zone")
+    rpm_limit = Count(source="budget.rpm_limit")
+    tpm_limit = Count(source="budget.tpm_limit")
+    max_parallel_requests = Count(source="budget.max_parallel_requests")
     enforcement = serializers.CharField(source="budget.enforcement")
     budget_reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
     created_at = serializers.DateTimeField(source="budget.created_at")
@@ -59,6 +70,51 @@ class Budget(serializers.Serializer):
 
 class SharedBudget(Budget):
     organization_id = serializers.CharField(source="budget.organization.public_id")
+
+
+class Window(serializers.Serializer):
+    """A budget beside the main one, and what its running period holds."""
+
+    budget_id = serializers.CharField(source="budget.public_id")
+    budget_duration = serializers.CharField(source="budget.duration")
+    max_budget = Money(source="budget.max_budget", allow_null=True)
+    enforcement = serializers.CharField(source="budget.enforcement")
+    spend = Money()
+    reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ModelLimits(serializers.Field):
+    """The budgets of single models, by the models' names, as they can be given."""
+
+    def to_representation(self, value: Mapping[str, InForce]) -> dict[str, Any]:
+        return {
+            model: {
+                "max_budget": each.budget.max_budget,
+                "budget_duration": each.budget.duration or None,
+                "rpm_limit": each.budget.rpm_limit,
+                "tpm_limit": each.budget.tpm_limit,
+                "max_parallel_requests": each.budget.max_parallel_requests,
+                "enforcement": each.budget.enforcement,
+            }
+            for model, each in value.items()
+        }
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ModelUsage(serializers.Field):
+    """What the running periods of those budgets hold."""
+
+    def to_representation(self, value: Mapping[str, InForce]) -> dict[str, Any]:
+        return {
+            model: {
+                "current_spend": each.spend,
+                "budget_limit": each.budget.max_budget,
+                "time_period": each.budget.duration or None,
+                "budget_reset_at": each.resets_at,
+            }
+            for model, each in value.items()
+        }
 
 
 class Spending(serializers.Serializer):
@@ -81,10 +137,16 @@ class Limited(Spending):
     soft_budget = Money(source="figures.own.budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="figures.own.budget.duration")
     budget_time_zone = OrNull(source="figures.own.budget.time_zone")
+    rpm_limit = Count(source="figures.own.budget.rpm_limit")
+    tpm_limit = Count(source="figures.own.budget.tpm_limit")
+    max_parallel_requests = Count(source="figures.own.budget.max_parallel_requests")
     enforcement = OrNull(source="figures.own.budget.enforcement")
     budget_reset_at = serializers.DateTimeField(source="figures.resets_at", allow_null=True)
     budget_id = OrNull(source="figures.linked.budget.public_id")
     litellm_budget_table = Budget(source="figures.linked", allow_null=True)
+    budget_limits = Window(many=True, source="figures.windows", default=())
+    model_max_budget = ModelLimits(source="figures.models", default={})
+    model_max_budget_usage = ModelUsage(source="figures.models", default={})
 
 
 # --- Keys ------------------------------------------------------------------------------
@@ -213,6 +275,10 @@ class TeamMembership(Spending):
 class ChangedMember(TeamMembership):
     max_budget_in_team = Money(source="figures.own.budget.max_budget", allow_null=True)
     budget_duration = OrNull(source="figures.own.budget.duration")
+    rpm_limit = Count(source="figures.own.budget.rpm_limit")
+    tpm_limit = Count(source="figures.own.budget.tpm_limit")
+    max_parallel_requests = Count(source="figures.own.budget.max_parallel_requests")
+    enforcement = OrNull(source="figures.own.budget.enforcement")
 
 
 @dataclass(frozen=True, slots=True)

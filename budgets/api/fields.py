@@ -18,9 +18,10 @@ from rest_framework import serializers
 
 from budgets import lifetimes, money, periods
 from budgets.fields import NAME_LENGTH_MAX, PUBLIC_ID_LENGTH_MAX
-from budgets.models import Enforcement
+from budgets.models import RATE_LIMIT_MAX, Enforcement
 
 LIST_LENGTH_MAX: Final = 1_000
+NAMES_MAX: Final = 100
 METADATA_BYTES_MAX: Final = 64 * 2**10
 METADATA_DEPTH_MAX: Final = 8
 INTEGER_MAX: Final = 2**63 - 1
@@ -209,6 +210,13 @@ class Whole(serializers.Field):
         return data
 
 
+class Rate(Whole):
+    """How many may be in a minute, or at once."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_value=RATE_LIMIT_MAX, **options)
+
+
 @extend_schema_field(OpenApiTypes.BOOL)
 class Flag(serializers.Field):
     default_error_messages = {"type": "must be true or false"}
@@ -275,6 +283,31 @@ class ModelNames(TextList):
             if "*" in name or name == "no-default-models":
                 self.fail("pattern", name=name)
         return [] if self.ALL & set(names) else names
+
+
+class ByName(serializers.DictField):
+    """An object whose names are those of models or the like, each with a value of one kind."""
+
+    default_error_messages = {
+        "not_a_dict": "must be an object",
+        "names": f"must not have more than {NAMES_MAX} names",
+    }
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, dict):
+            self._check_names(data)
+        result: dict[str, Any] = super().to_internal_value(data)
+        return result
+
+    def _check_names(self, data: dict[str, Any]) -> None:
+        if len(data) > NAMES_MAX:
+            self.fail("names")
+        for name in data:
+            try:
+                Text().run_validation(name)
+            except serializers.ValidationError as error:
+                problem = f"is no name: {error.detail[0]}"  # type: ignore[index]  # a field's is a list
+                raise serializers.ValidationError({name: [problem]}) from error
 
 
 @extend_schema_field(OpenApiTypes.OBJECT)

@@ -12,6 +12,7 @@ from budgets.api.fields import (
     OPTIONAL,
     Amount,
     BudgetDuration,
+    ByName,
     Currency,
     Email,
     EnforcementMode,
@@ -24,6 +25,7 @@ from budgets.api.fields import (
     QueryFlag,
     QueryList,
     QueryWhole,
+    Rate,
     Text,
     TextList,
     TimeZone,
@@ -33,6 +35,7 @@ from budgets.models import TeamRole, UserRole
 from budgets.queries import PAGE_SIZE_MAX
 
 PAGES_MAX: Final = 1_000_000
+WINDOWS_MAX: Final = 16
 SOME: Final[Mapping[str, Any]] = {"max_length": PAGE_SIZE_MAX}
 
 
@@ -43,11 +46,71 @@ class Limits(Strict):
     soft_budget = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
     enforcement = EnforcementMode(**OPTIONAL)
 
 
-class LinkedLimits(Limits):
+class BudgetWindow(Strict):
+    """A budget beside others, such as a day's beside a month's."""
+
+    unsupported = unsupported.WINDOW
+
+    budget_duration = BudgetDuration()
+    max_budget = Amount()
+    enforcement = EnforcementMode(**OPTIONAL)
+
+
+class ModelLimit(Strict):
+    """What may be spent on one model; of two names for the same, either will do."""
+
+    unsupported = unsupported.MODEL_LIMIT
+
+    max_budget = Amount(**OPTIONAL)
+    budget_limit = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    time_period = BudgetDuration(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
+
+    LIMITS: Final = ("max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name, other in (("max_budget", "budget_limit"), ("budget_duration", "time_period")):
+            given = {attrs.get(name), attrs.get(other)} - {None}
+            if len(given) > 1:
+                raise serializers.ValidationError({other: [f"is another than {name}"]})
+            attrs[name] = next(iter(given), None)
+            attrs.pop(other, None)
+        if all(attrs.get(name) is None for name in self.LIMITS):
+            raise serializers.ValidationError({"max_budget": ["is needed, or another limit"]})
+        return attrs
+
+
+class AccountLimits(Limits):
+    """Terms, and beside them further budgets: by other durations, and by model."""
+
+    budget_limits = BudgetWindow(many=True, max_length=WINDOWS_MAX, **OPTIONAL)
+    model_max_budget = ByName(child=ModelLimit(), **OPTIONAL)
+    model_rpm_limit = ByName(child=Rate(), **OPTIONAL)
+    model_tpm_limit = ByName(child=Rate(), **OPTIONAL)
+
+
+class LinkedLimits(AccountLimits):
     budget_id = PublicId(**OPTIONAL)
+
+
+class MemberLimits(Strict):
+    max_budget_in_team = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
 
 
 class Paged(StrictQuery):
@@ -187,15 +250,11 @@ class DeleteTeams(Strict):
     team_ids = TextList(allow_empty=False)
 
 
-class AddMembers(Strict):
+class AddMembers(MemberLimits):
     unsupported = unsupported.ADD_MEMBER
 
     team_id = PublicId()
     member = MemberOrMembers()
-    max_budget_in_team = Amount(**OPTIONAL)
-    budget_duration = BudgetDuration(**OPTIONAL)
-    budget_time_zone = TimeZone(**OPTIONAL)
-    enforcement = EnforcementMode(**OPTIONAL)
 
 
 class OneMember(Strict):
@@ -212,14 +271,10 @@ class OneMember(Strict):
         return attrs
 
 
-class UpdateMember(OneMember):
+class UpdateMember(OneMember, MemberLimits):
     unsupported = unsupported.UPDATE_MEMBER
 
     role = OneOf(tuple(TeamRole.values), **OPTIONAL)
-    max_budget_in_team = Amount(**OPTIONAL)
-    budget_duration = BudgetDuration(**OPTIONAL)
-    budget_time_zone = TimeZone(**OPTIONAL)
-    enforcement = EnforcementMode(**OPTIONAL)
 
 
 # --- Users -----------------------------------------------------------------------------
@@ -279,7 +334,7 @@ class ListUsers(StrictQuery):
 
 
 # --- Organizations ---------------------------------------------------------------------
-class NewOrganization(Limits):
+class NewOrganization(AccountLimits):
     unsupported = unsupported.NEW_ORGANIZATION
 
     organization_alias = Text()

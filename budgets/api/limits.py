@@ -1,15 +1,16 @@
 """From the limits in a request to a budget's terms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
 from budgets import queries
 from budgets.api.endpoints import Asked
 from budgets.errors import InvalidInput
-from budgets.models import Budget, Enforcement, Organization
+from budgets.models import Budget, Organization
 from budgets.services.accounts import Terms, terms_of
+from budgets.services.limits import Limits
 
 _TERMS: Final[Mapping[str, str]] = {
     "max_budget": "max_budget",
@@ -17,20 +18,23 @@ _TERMS: Final[Mapping[str, str]] = {
     "soft_budget": "soft_budget",
     "budget_duration": "duration",
     "budget_time_zone": "time_zone",
+    "rpm_limit": "rpm_limit",
+    "tpm_limit": "tpm_limit",
+    "max_parallel_requests": "max_parallel_requests",
     "enforcement": "enforcement",
 }
-_CLEARED: Final[Mapping[str, Any]] = {"duration": "", "enforcement": Enforcement.STRICT.value}
+_CLEARED: Final[Mapping[str, Any]] = {"duration": "", "enforcement": Terms().enforcement}
+_BESIDE: Final = ("budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit")
+_MODEL_RATES: Final = ("rpm_limit", "tpm_limit")
 
 
-@dataclass(frozen=True, slots=True)
-class LimitChanges:
-    """What becomes of an account's own limits and of its links; None: nothing."""
-
-    terms: Terms | None
-    budgets: list[Budget] | None
-
-
-def wanted_terms(asked: Asked, *, organization: Organization, base: Terms | None = None) -> Terms:
+def wanted_terms(
+    asked: Asked,
+    *,
+    organization: Organization,
+    base: Terms | None = None,
+    names: Mapping[str, str] = _TERMS,
+) -> Terms:
     """
     Return ``base`` with what the request says: null takes a limit away.
 
@@ -40,27 +44,58 @@ def wanted_terms(asked: Asked, *, organization: Organization, base: Terms | None
         base = Terms(time_zone=organization.time_zone)
     cleared = {**_CLEARED, "time_zone": organization.time_zone}
     said: dict[str, Any] = {
-        _TERMS[name]: cleared.get(_TERMS[name]) if value is None else value
+        names[name]: cleared.get(names[name]) if value is None else value
         for name, value in asked.items()
-        if name in _TERMS
+        if name in names
     }
     terms = replace(base, **said)
-    if terms.says_nothing and asked.get("budget_time_zone"):
-        raise InvalidInput("budget_time_zone", "needs a max_budget or a budget_duration")
+    if terms.says_nothing and not any(asked.get(name) for name in _BESIDE):
+        _check_nothing_to_say(asked)
     return terms
 
 
-def wanted_budgets(asked: Asked) -> list[Budget]:
+def _check_nothing_to_say(asked: Asked) -> None:
+    for name, usual in (("budget_time_zone", None), ("enforcement", Terms().enforcement)):
+        if asked.get(name) not in {None, usual}:
+            raise InvalidInput(name, "needs a limit that it is about")
+
+
+def wanted_budgets(
+    asked: Asked, *, organization: Organization, field: str = "budget_id"
+) -> list[Budget]:
     """
     Return the shared budget that is to be linked, if one is.
 
+    :raises InvalidInput: if it is another organization's
     :raises NotFound: if there is none of that id
     """
-    public_id = asked.get("budget_id")
-    return [queries.find_shared_budget(public_id)] if public_id else []
+    public_id = asked.get(field)
+    if not public_id:
+        return []
+    budget = queries.find_shared_budget(public_id, field=field)
+    if budget.organization_id != organization.pk:
+        raise InvalidInput(field, "belongs to another organization")
+    return [budget]
 
 
-def wanted_changes(asked: Asked, *, account_id: UUID, organization: Organization) -> LimitChanges:
+def new_limits(asked: Asked, *, organization: Organization) -> Limits:
+    """
+    Return the limits of what is to be made: those of its own win over a linked budget.
+
+    :raises InvalidInput: naming the field that does not fit
+    :raises NotFound: if there is no such budget
+    """
+    terms = wanted_terms(asked, organization=organization)
+    linked = wanted_budgets(asked, organization=organization)
+    return Limits(
+        terms=terms,
+        budgets=linked if terms.says_nothing else [],
+        windows=_windows(asked, terms),
+        models=_models(asked, terms, {}),
+    )
+
+
+def wanted_changes(asked: Asked, *, account_id: UUID, organization: Organization) -> Limits:
     """
     Return what an update does to an account's limits: those of its own win over a linked budget.
 
@@ -71,14 +106,67 @@ def wanted_changes(asked: Asked, *, account_id: UUID, organization: Organization
     base = terms_of(own) if own else None
     is_said = not _TERMS.keys().isdisjoint(asked)
     terms = wanted_terms(asked, organization=organization, base=base) if is_said else None
-    budgets = wanted_budgets(asked) if "budget_id" in asked else None
-    result = terms or base
-    if result is not None and not result.says_nothing:
-        if budgets:
-            problem = "is beside limits of its own, which win; clear those with null to link it"
-            raise InvalidInput("budget_id", problem)
-        budgets = []
-    return LimitChanges(terms, budgets)
+    result = terms or base or Terms(time_zone=organization.time_zone)
+    return Limits(
+        terms=terms,
+        budgets=_links(asked, organization, beside=result),
+        windows=_windows(asked, result),
+        models=_models(asked, result, queries.model_budgets(account_id)),
+    )
+
+
+def _links(asked: Asked, organization: Organization, *, beside: Terms) -> list[Budget] | None:
+    """Return the budgets to link; None: those that are."""
+    linked = wanted_budgets(asked, organization=organization)
+    if beside.says_nothing:
+        return linked if "budget_id" in asked else None
+    if linked:
+        problem = "is beside limits of its own, which win; clear those with null to link it"
+        raise InvalidInput("budget_id", problem)
+    return []
+
+
+def _windows(asked: Asked, base: Terms) -> list[Terms] | None:
+    """Return the budgets beside the main one, of whose time zone and enforcement they are."""
+    if "budget_limits" not in asked:
+        return None
+    return [
+        Terms(
+            max_budget=each["max_budget"],
+            duration=each["budget_duration"],
+            time_zone=base.time_zone,
+            enforcement=each.get("enforcement") or base.enforcement,
+        )
+        for each in asked["budget_limits"] or []
+    ]
+
+
+def _models(asked: Asked, base: Terms, kept: Mapping[str, Budget]) -> dict[str, Terms] | None:
+    """Return the budgets of single models; the fields for one rate change that rate of all."""
+    if not any(name in asked for name in _BESIDE[1:]):
+        return None
+    general = Terms(time_zone=base.time_zone, enforcement=base.enforcement)
+    if "model_max_budget" in asked:
+        given = asked["model_max_budget"] or {}
+        terms = {model: _of_model(each, general) for model, each in given.items()}
+    else:
+        terms = {model: terms_of(budget) for model, budget in kept.items()}
+    for rate in _MODEL_RATES:
+        if f"model_{rate}" in asked:
+            _set_rate(terms, rate, asked[f"model_{rate}"] or {}, general)
+    return {model: each for model, each in terms.items() if not each.says_nothing}
+
+
+def _of_model(given: Mapping[str, Any], general: Terms) -> Terms:
+    said = {_TERMS[name]: value for name, value in given.items() if value is not None}
+    return replace(general, **said)
+
+
+def _set_rate(
+    terms: dict[str, Terms], rate: str, wanted: Mapping[str, int], general: Terms
+) -> None:
+    for model in terms.keys() | wanted.keys():
+        terms[model] = replace(terms.get(model, general), **{rate: wanted.get(model)})
 
 
 def wanted_values(asked: Asked, fields: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

@@ -3,17 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.db import transaction
 from django.utils import timezone
 
 from budgets import queries
 from budgets.api import answers, inputs
 from budgets.api.answers import OrganizationDetailView, OrganizationView, UserView
 from budgets.api.endpoints import Asked, ManagementView, endpoint
-from budgets.api.limits import wanted_terms, wanted_values
+from budgets.api.limits import new_limits, wanted_values
 from budgets.api.told import organization_views, team_views
 from budgets.figures import figures_of
 from budgets.models import Organization
 from budgets.queries import PAGE_SIZE_MAX
+from budgets.services.accounts import Terms
+from budgets.services.limits import set_limits
 from budgets.services.tenancy import create_organization
 
 FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
@@ -34,9 +37,10 @@ class OrganizationNew(ManagementView):
         if public_id := asked.get("organization_id"):
             values["public_id"] = public_id
         zone = Organization(time_zone=values.get("time_zone", "UTC"))
-        organization = create_organization(
-            values=values, terms=wanted_terms(asked, organization=zone), now=now
-        )
+        limits = new_limits(asked, organization=zone)
+        with transaction.atomic():
+            organization = create_organization(values=values, terms=Terms(), now=now)
+            set_limits(account=organization.account, limits=limits, now=now)
         return organization_views([organization], at=now)[0]
 
 
