@@ -1,6 +1,7 @@
 """Reads: one row by the id that programs know, or a page of them."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -12,6 +13,7 @@ from budgets.errors import InvalidInput, NotFound
 from budgets.models import (
     ApiKey,
     Budget,
+    BudgetTemplate,
     Membership,
     Organization,
     OrganizationMembership,
@@ -47,11 +49,14 @@ def page_of(rows: QuerySet[Row], *, number: int, size: int) -> Page[Row]:
     return Page(list(rows[start : start + size]), rows.count(), number, size)
 
 
-def find_organization(public_id: str, *, field: str = "organization_id") -> Organization:
+def find_organization(
+    public_id: str, *, field: str = "organization_id", lock: bool = False
+) -> Organization:
     """
     :raises NotFound: if there is none
     """
-    return _found(Organization.objects.filter(public_id=public_id), field, public_id)
+    rows = Organization.objects.filter(public_id=public_id)
+    return _found(_locked(rows, lock), field, public_id)
 
 
 def find_team(public_id: str, *, field: str = "team_id", lock: bool = False) -> Team:
@@ -198,6 +203,15 @@ def model_budgets(account_id: Any) -> dict[str, Budget]:
     return {budget.private_to.model: budget for budget in rows if budget.private_to}
 
 
+def templates_of(account_ids: Iterable[Any]) -> dict[Any, dict[str, Budget]]:
+    """Return what each team or organization gives to whom, by kind; of several the first."""
+    found: dict[Any, dict[str, Budget]] = defaultdict(dict)
+    rows = BudgetTemplate.objects.filter(holder__in=list(account_ids)).select_related("budget")
+    for row in rows.order_by("pk"):
+        found[row.holder_id].setdefault(row.applies_to, row.budget)
+    return found
+
+
 def shared_budgets() -> QuerySet[Budget]:
     """Return the budgets that accounts can be linked to."""
     return _budgets_of_organizations().filter(private_to=None, window_of=None)
@@ -238,7 +252,8 @@ def _found(rows: QuerySet[Row], field: str, value: str) -> Row:
 
 
 def _locked(rows: QuerySet[Row], lock: bool) -> QuerySet[Row]:
-    return rows.select_for_update(of=("self",)) if lock else rows
+    # Of no key: the recorder, which holds the partition, refers to rows that wait for it.
+    return rows.select_for_update(of=("self",), no_key=True) if lock else rows
 
 
 def _in_order(found: dict[str, Row], wanted: Iterable[str], field: str) -> list[Row]:

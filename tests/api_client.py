@@ -65,6 +65,13 @@ class Api:
         )
         return _reply(response)
 
+    def patch(self, path: str, body: Any = None) -> Reply:
+        content = body if isinstance(body, str | bytes) else json.dumps(body or {})
+        response = self.client.patch(
+            path, data=content, content_type=JSON, headers=self._authorization()
+        )
+        return _reply(response)
+
     def get(
         self,
         path: str,

@@ -79,7 +79,8 @@ class Endpoint:
         return f"{self.method} {self.path}"
 
     def send(self, body: str) -> Reply:
-        return master().post(f"/{self.path}", body)
+        api = master()
+        return (api.patch if self.method == "patch" else api.post)(f"/{self.path}", body)
 
     def ask(self, query: dict[str, Any]) -> Reply:
         return master().get(f"/{self.path}", query)
@@ -90,7 +91,7 @@ def endpoints() -> Iterator[Endpoint]:
         view = getattr(pattern.callback, "cls", None)
         if view is None or not issubclass(view, ManagementView):
             continue
-        for method in ("get", "post"):
+        for method in ("get", "post", "patch"):
             if hasattr(view, method):
                 path = str(pattern.pattern).replace("<path:key>", "sk-0123456789abcdef")
                 yield Endpoint(path, method, getattr(view, method).takes)
@@ -105,7 +106,7 @@ def patterns(given: Sequence[URLPattern | URLResolver]) -> Iterator[URLPattern]:
 
 
 ALL: Final = tuple(endpoints())
-WRITES: Final = [each for each in ALL if each.method == "post"]
+WRITES: Final = [each for each in ALL if each.method != "get"]
 READS: Final = [each for each in ALL if each.method == "get"]
 
 

@@ -13,6 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from budgets import models
 from budgets.figures import Figures, InForce
 from budgets.models import ApiKey, Membership, Organization, OrganizationMembership, Team, User
 from budgets.queries import Page
@@ -223,6 +224,10 @@ class KeyPage(serializers.Serializer):
     total_pages = serializers.IntegerField()
 
 
+Templates = Mapping[str, models.Budget]
+"""What keys, members and end users under an account get; ``stated``: by a team to its members."""
+
+
 # --- Teams -----------------------------------------------------------------------------
 class TeamMember(serializers.Serializer):
     user_id = serializers.CharField(source="user.public_id")
@@ -234,13 +239,27 @@ class TeamMember(serializers.Serializer):
 class TeamView:
     team: Team
     figures: Figures
+    templates: Templates
 
     @property
     def members(self) -> list[Membership]:
         return sorted(self.team.memberships.all(), key=lambda each: each.pk)
 
 
-class TeamRow(Limited):
+class Gives(Limited):
+    """What whoever is under a team or organization has as long as it has none of its own."""
+
+    key_budget_id = OrNull(source="templates.key.public_id")
+    member_budget_id = OrNull(source="templates.member.public_id")
+    end_user_budget_id = OrNull(source="templates.end_user.public_id")
+
+
+class TeamRow(Gives):
+    team_member_budget = Money(source="templates.stated.max_budget", allow_null=True)
+    team_member_budget_duration = OrNull(source="templates.stated.duration")
+    team_member_rpm_limit = Count(source="templates.stated.rpm_limit")
+    team_member_tpm_limit = Count(source="templates.stated.tpm_limit")
+    team_member_budget_id = OrNull(source="templates.stated.public_id")
     team_id = serializers.CharField(source="team.public_id")
     team_alias = OrNull(source="team.name")
     organization_id = serializers.CharField(source="team.organization.public_id")
@@ -399,9 +418,10 @@ class UserPage(serializers.Serializer):
 class OrganizationView:
     organization: Organization
     figures: Figures
+    templates: Templates
 
 
-class OrganizationRow(Limited):
+class OrganizationRow(Gives):
     organization_id = serializers.CharField(source="organization.public_id")
     organization_alias = serializers.CharField(source="organization.name")
     currency = serializers.CharField(source="organization.currency")

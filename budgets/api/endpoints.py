@@ -105,7 +105,7 @@ class ManagementView(APIView):
     """A view whose changes are those of the master key, the only one that gets in."""
 
     content_negotiation_class = OneFormat
-    http_method_names = ["get", "head", "post"]
+    http_method_names = ["get", "head", "post", "patch"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)

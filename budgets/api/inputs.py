@@ -212,7 +212,22 @@ class MemberOrMembers(serializers.Field):
         return list(wanted.validated_data) if many else [dict(wanted.validated_data)]
 
 
-class NewTeam(LinkedLimits):
+class Templates(Strict):
+    """Ids of shared budgets for whoever is under a team or organization and has none of its own."""
+
+    key_budget_id = PublicId(**OPTIONAL)
+    member_budget_id = PublicId(**OPTIONAL)
+    end_user_budget_id = PublicId(**OPTIONAL)
+
+
+class TeamTemplates(Templates):
+    team_member_budget = Amount(**OPTIONAL)
+    team_member_budget_duration = BudgetDuration(**OPTIONAL)
+    team_member_rpm_limit = Rate(**OPTIONAL)
+    team_member_tpm_limit = Rate(**OPTIONAL)
+
+
+class NewTeam(LinkedLimits, TeamTemplates):
     unsupported = unsupported.NEW_TEAM
 
     team_id = PublicId(**OPTIONAL)
@@ -224,7 +239,7 @@ class NewTeam(LinkedLimits):
     members_with_roles = Member(many=True, **SOME, **OPTIONAL)
 
 
-class UpdateTeam(LinkedLimits):
+class UpdateTeam(LinkedLimits, TeamTemplates):
     unsupported = unsupported.UPDATE_TEAM
 
     team_id = PublicId()
@@ -343,6 +358,18 @@ class NewOrganization(AccountLimits):
     time_zone = TimeZone(**OPTIONAL)
     models = ModelNames(**OPTIONAL)
     metadata = Metadata(**OPTIONAL)
+
+
+class UpdateOrganization(LinkedLimits, Templates):
+    unsupported = unsupported.UPDATE_ORGANIZATION
+
+    organization_id = PublicId()
+    organization_alias = Text(required=False)
+    currency = Currency(**OPTIONAL)
+    time_zone = TimeZone(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
 
 
 class OrganizationQuery(StrictQuery):

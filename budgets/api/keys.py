@@ -167,7 +167,7 @@ def _values(asked: Asked, now: datetime) -> dict[str, Any]:
 
 def _update(key: ApiKey, asked: Asked, now: datetime) -> None:
     check_same_organization(asked, key.organization)
-    limits = wanted_changes(asked, account_id=key.account_id, organization=key.organization)
+    limits = wanted_changes(asked, account=key.account, organization=key.organization)
     update_key(key=key, values={**_values(asked, now), **_new_owner(asked)}, now=now)
     set_limits(account=key.account, limits=limits, now=now)
 

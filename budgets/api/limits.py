@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
 
 from budgets import queries
 from budgets.api.endpoints import Asked
 from budgets.errors import InvalidInput
-from budgets.models import Budget, Organization
+from budgets.models import Account, Budget, BudgetTemplate, Organization
 from budgets.services.accounts import Terms, terms_of
 from budgets.services.limits import Limits
+from budgets.services.templates import members_budget
 
 _TERMS: Final[Mapping[str, str]] = {
     "max_budget": "max_budget",
@@ -23,35 +23,44 @@ _TERMS: Final[Mapping[str, str]] = {
     "max_parallel_requests": "max_parallel_requests",
     "enforcement": "enforcement",
 }
+_MEMBER_TERMS: Final[Mapping[str, str]] = {
+    "team_member_budget": "max_budget",
+    "team_member_budget_duration": "duration",
+    "team_member_rpm_limit": "rpm_limit",
+    "team_member_tpm_limit": "tpm_limit",
+}
+TEMPLATES: Final[Mapping[str, str]] = {
+    "key_budget_id": BudgetTemplate.AppliesTo.KEY,
+    "member_budget_id": BudgetTemplate.AppliesTo.MEMBER,
+    "end_user_budget_id": BudgetTemplate.AppliesTo.END_USER,
+}
 _CLEARED: Final[Mapping[str, Any]] = {"duration": "", "enforcement": Terms().enforcement}
 _BESIDE: Final = ("budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit")
 _MODEL_RATES: Final = ("rpm_limit", "tpm_limit")
 
 
-def wanted_terms(
-    asked: Asked,
-    *,
-    organization: Organization,
-    base: Terms | None = None,
-    names: Mapping[str, str] = _TERMS,
-) -> Terms:
+def wanted_terms(asked: Asked, *, organization: Organization, base: Terms | None = None) -> Terms:
     """
     Return ``base`` with what the request says: null takes a limit away.
 
     :raises InvalidInput: if it tells how a limit is to count, and there is none
     """
-    if base is None:
-        base = Terms(time_zone=organization.time_zone)
+    terms = _said(asked, _TERMS, organization, base)
+    if terms.says_nothing and not any(asked.get(name) for name in _BESIDE):
+        _check_nothing_to_say(asked)
+    return terms
+
+
+def _said(
+    asked: Asked, names: Mapping[str, str], organization: Organization, base: Terms | None
+) -> Terms:
     cleared = {**_CLEARED, "time_zone": organization.time_zone}
     said: dict[str, Any] = {
         names[name]: cleared.get(names[name]) if value is None else value
         for name, value in asked.items()
         if name in names
     }
-    terms = replace(base, **said)
-    if terms.says_nothing and not any(asked.get(name) for name in _BESIDE):
-        _check_nothing_to_say(asked)
-    return terms
+    return replace(base or Terms(time_zone=organization.time_zone), **said)
 
 
 def _check_nothing_to_say(asked: Asked) -> None:
@@ -92,17 +101,19 @@ def new_limits(asked: Asked, *, organization: Organization) -> Limits:
         budgets=linked if terms.says_nothing else [],
         windows=_windows(asked, terms),
         models=_models(asked, terms, {}),
+        templates=_templates(asked, organization),
+        members=_members(asked, organization, None),
     )
 
 
-def wanted_changes(asked: Asked, *, account_id: UUID, organization: Organization) -> Limits:
+def wanted_changes(asked: Asked, *, account: Account, organization: Organization) -> Limits:
     """
     Return what an update does to an account's limits: those of its own win over a linked budget.
 
     :raises InvalidInput: if a budget is to be linked beside limits of its own
     :raises NotFound: if there is no such budget
     """
-    own = queries.own_budget(account_id)
+    own = queries.own_budget(account.pk)
     base = terms_of(own) if own else None
     is_said = not _TERMS.keys().isdisjoint(asked)
     terms = wanted_terms(asked, organization=organization, base=base) if is_said else None
@@ -111,8 +122,32 @@ def wanted_changes(asked: Asked, *, account_id: UUID, organization: Organization
         terms=terms,
         budgets=_links(asked, organization, beside=result),
         windows=_windows(asked, result),
-        models=_models(asked, result, queries.model_budgets(account_id)),
+        models=_models(asked, result, queries.model_budgets(account.pk)),
+        templates=_templates(asked, organization),
+        members=_members(asked, organization, account),
     )
+
+
+def _templates(asked: Asked, organization: Organization) -> dict[str, list[Budget]]:
+    """Return the shared budgets that whoever is under a team or organization gets."""
+    return {
+        applies_to: wanted_budgets(asked, organization=organization, field=field)
+        for field, applies_to in TEMPLATES.items()
+        if field in asked
+    }
+
+
+def _members(asked: Asked, organization: Organization, team: Account | None) -> Terms | None:
+    """Return what a team states for its members; None: what it does."""
+    is_said = not _MEMBER_TERMS.keys().isdisjoint(asked)
+    if not is_said and not asked.get("member_budget_id"):
+        return None
+    stated = members_budget(team) if team else None
+    terms = _said(asked, _MEMBER_TERMS, organization, terms_of(stated) if stated else None)
+    if asked.get("member_budget_id") and not terms.says_nothing:
+        problem = "is beside team_member_budget and its like, which win; clear those with null"
+        raise InvalidInput("member_budget_id", problem)
+    return terms if is_said else None
 
 
 def _links(asked: Asked, organization: Organization, *, beside: Terms) -> list[Budget] | None:

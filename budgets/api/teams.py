@@ -72,9 +72,7 @@ class TeamUpdate(ManagementView):
         with transaction.atomic():
             team = queries.find_team(asked["team_id"], lock=True)
             check_same_organization(asked, team.organization)
-            limits = wanted_changes(
-                asked, account_id=team.account_id, organization=team.organization
-            )
+            limits = wanted_changes(asked, account=team.account, organization=team.organization)
             update_team(team=team, values=wanted_values(asked, FIELDS), terms=None, now=now)
             set_limits(account=team.account, limits=limits, now=now)
         return team_view(team, at=now)
@@ -136,6 +134,7 @@ class TeamMemberAdd(ManagementView):
         return AddedMembersView(
             team=team,
             figures=shown.figures,
+            templates=shown.templates,
             updated_users=user_views(users, organization=team.organization, at=now),
             updated_team_memberships=member_views(added, at=now),
         )
@@ -149,7 +148,7 @@ class TeamMemberUpdate(ManagementView):
         with transaction.atomic():
             member = _member(asked, lock=True)
             changes = wanted_changes(
-                asked, account_id=member.account_id, organization=member.team.organization
+                asked, account=member.account, organization=member.team.organization
             )
             update_member(member=member, role=asked.get("role"), terms=changes.terms, now=now)
         return member_views([member], at=now)[0]

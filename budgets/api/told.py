@@ -5,10 +5,18 @@ from datetime import datetime
 
 from django.db.models import prefetch_related_objects
 
-from budgets.api.answers import KeyView, MemberView, OrganizationView, TeamView, UserView
+from budgets.api.answers import (
+    KeyView,
+    MemberView,
+    OrganizationView,
+    TeamView,
+    Templates,
+    UserView,
+)
 from budgets.figures import figures_of
 from budgets.models import ApiKey, Membership, Organization, Team, User
-from budgets.queries import membership_for
+from budgets.queries import membership_for, templates_of
+from budgets.services.templates import MEMBER, members_budget_id
 
 
 def key_views(keys: Iterable[ApiKey], *, at: datetime) -> list[KeyView]:
@@ -24,8 +32,21 @@ def key_view(key: ApiKey, *, at: datetime, secret: str = "") -> KeyView:
 def team_views(teams: Iterable[Team], *, at: datetime) -> list[TeamView]:
     teams = list(teams)
     prefetch_related_objects(teams, "memberships__user")
-    figures = figures_of([team.account_id for team in teams], at=at)
-    return [TeamView(team, figures[team.account_id]) for team in teams]
+    ids = [team.account_id for team in teams]
+    figures, templates = figures_of(ids, at=at), templates_of(ids)
+    return [
+        TeamView(team, figures[team.account_id], _stated(team, templates.get(team.account_id, {})))
+        for team in teams
+    ]
+
+
+def _stated(team: Team, templates: Templates) -> Templates:
+    """Tell apart what the team itself states for its members, and what it links for them."""
+    of_members = templates.get(MEMBER)
+    if of_members is None or of_members.public_id != members_budget_id(team.account_id):
+        return templates
+    others = {kind: budget for kind, budget in templates.items() if kind != MEMBER}
+    return {**others, "stated": of_members}
 
 
 def team_view(team: Team, *, at: datetime) -> TeamView:
@@ -60,5 +81,9 @@ def organization_views(
     organizations: Iterable[Organization], *, at: datetime
 ) -> list[OrganizationView]:
     organizations = list(organizations)
-    figures = figures_of([each.account_id for each in organizations], at=at)
-    return [OrganizationView(each, figures[each.account_id]) for each in organizations]
+    ids = [each.account_id for each in organizations]
+    figures, templates = figures_of(ids, at=at), templates_of(ids)
+    return [
+        OrganizationView(each, figures[each.account_id], templates.get(each.account_id, {}))
+        for each in organizations
+    ]

@@ -86,11 +86,7 @@ _OF_TEAM: Final[Defaults] = {
     "enforced_file_expires_after": None,
     "model_aliases": {},
     "secret_manager_settings": {},
-    "team_member_budget": None,
-    "team_member_budget_duration": None,
     "team_member_key_duration": None,
-    "team_member_rpm_limit": None,
-    "team_member_tpm_limit": None,
 }
 NEW_TEAM: Final[Defaults] = {
     **_OF_TEAM,
@@ -127,6 +123,13 @@ NEW_ORGANIZATION: Final[Defaults] = {
     # A shared budget belongs to an organization, which must exist first.
     "budget_id": None,
     "object_permission": None,
+}
+UPDATE_ORGANIZATION: Final[Defaults] = {
+    **_BUDGET,
+    "allowed_models": [],
+    "object_permission": None,
+    "spend": None,
+    "updated_by": None,
 }
 NEW_BUDGET: Final[Defaults] = {
     "budget_reset_at": None,

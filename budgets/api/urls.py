@@ -27,6 +27,11 @@ urlpatterns = [
     path("user/info", users.UserInfo.as_view(), name="user-info"),
     path("user/list", users.UserList.as_view(), name="user-list"),
     path("organization/new", organizations.OrganizationNew.as_view(), name="organization-new"),
+    path(
+        "organization/update",
+        organizations.OrganizationUpdate.as_view(),
+        name="organization-update",
+    ),
     path("organization/info", organizations.OrganizationInfo.as_view(), name="organization-info"),
     path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
     path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),

@@ -65,7 +65,7 @@ class UserUpdate(ManagementView):
             user = _user(asked)
             organization = _organization_of(user, asked)
             account = join_organization(organization=organization, user=user).account
-            limits = wanted_changes(asked, account_id=account.pk, organization=organization)
+            limits = wanted_changes(asked, account=account, organization=organization)
             update_user(
                 user=user, values=_values(asked), organization=organization, terms=None, now=now
             )

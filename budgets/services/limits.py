@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from budgets.changes import change
-from budgets.models import PLATFORM, Account, Budget
+from budgets.models import PLATFORM, Account, AccountKind, Budget
 from budgets.services.accounts import (
     Terms,
     link_budgets,
@@ -14,6 +14,7 @@ from budgets.services.accounts import (
     set_template,
     set_windows,
 )
+from budgets.services.templates import MEMBER, set_member_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Limits:
     models: Mapping[str, Terms] | None = None
     templates: Mapping[str, Sequence[Budget]] = field(default_factory=dict)
     """What keys, members or end users under the account are to have, by their kind."""
+    members: Terms | None = None
+    """What a team states for its members; it wins over their template."""
 
 
 NO_LIMITS = Limits(terms=Terms(), budgets=(), windows=(), models={})
@@ -46,5 +49,13 @@ def set_limits(*, account: Account, limits: Limits, now: datetime) -> None:
             set_windows(account=account, windows=limits.windows, now=now)
         if limits.models is not None:
             set_model_budgets(holder=account, terms=limits.models, now=now)
-        for applies_to, budgets in limits.templates.items():
-            set_template(holder=account, applies_to=applies_to, budgets=budgets, now=now)
+        _set_templates(account, limits, now)
+
+
+def _set_templates(account: Account, limits: Limits, now: datetime) -> None:
+    given = dict(limits.templates)
+    if account.kind == AccountKind.TEAM and (MEMBER in given or limits.members is not None):
+        linked = given.pop(MEMBER, None)
+        set_member_template(team=account, terms=limits.members, linked=linked, now=now)
+    for applies_to, budgets in given.items():
+        set_template(holder=account, applies_to=applies_to, budgets=budgets, now=now)
