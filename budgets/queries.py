@@ -14,9 +14,11 @@ from budgets.models import (
     ApiKey,
     Budget,
     BudgetTemplate,
+    EndUser,
     Membership,
     Organization,
     OrganizationMembership,
+    Tag,
     Team,
     User,
 )
@@ -226,6 +228,56 @@ def users_with_key_counts() -> QuerySet[User]:
     return User.objects.annotate(key_count=Count("keys", distinct=True)).order_by(
         "-date_joined", "-id"
     )
+
+
+def all_end_users() -> QuerySet[EndUser]:
+    return EndUser.objects.select_related("organization", "account").order_by("external_id", "pk")
+
+
+def find_end_user(
+    external_id: str, *, organization: Organization, field: str = "user_id", lock: bool = False
+) -> EndUser:
+    """
+    :raises NotFound: if the organization has none
+    """
+    rows = all_end_users().filter(organization=organization, external_id=external_id)
+    return _found(_locked(rows, lock), field, external_id)
+
+
+def find_end_users(
+    external_ids: Sequence[str], *, organization: Organization, field: str
+) -> list[EndUser]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = all_end_users().filter(organization=organization, external_id__in=external_ids)
+    return _in_order({row.external_id: row for row in rows}, external_ids, field)
+
+
+def blocked_end_users(organization: Organization) -> list[str]:
+    """Return the first so many end users of an organization that are blocked."""
+    rows = EndUser.objects.filter(organization=organization, blocked=True)
+    return list(rows.order_by("external_id").values_list("external_id", flat=True)[:1_000])
+
+
+def all_tags() -> QuerySet[Tag]:
+    return Tag.objects.select_related("organization", "account").order_by("name", "pk")
+
+
+def find_tag(name: str, *, organization: Organization, lock: bool = False) -> Tag:
+    """
+    :raises NotFound: if the organization has none
+    """
+    rows = all_tags().filter(organization=organization, name=name)
+    return _found(_locked(rows, lock), "name", name)
+
+
+def find_tags(names: Sequence[str], *, organization: Organization, field: str) -> list[Tag]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = all_tags().filter(organization=organization, name__in=names)
+    return _in_order({row.name: row for row in rows}, names, field)
 
 
 def membership_for(user: User, organization: Organization | None) -> OrganizationMembership | None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
-from budgets.api.answers import Anything
+from budgets.api.answers import Anything, Message
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, Defaults, ManagementView, Strict, endpoint
 from budgets.api.fields import OPTIONAL, Amount, Flag, Parsed, PublicId, QueryWhole, Text, Whole
@@ -234,10 +234,6 @@ class ModelRow(serializers.Serializer):
 
 class ModelRows(serializers.Serializer):
     data = ModelRow(many=True)  # type: ignore[assignment]  # a field, which DRF takes out
-
-
-class Message(serializers.Serializer):
-    message = serializers.CharField()
 
 
 class ModelNew(ManagementView):

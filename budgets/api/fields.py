@@ -81,6 +81,19 @@ class Parsed(Text):
         raise NotImplementedError
 
 
+class LabelText(Parsed):
+    """An end user or tag as requests name it: bounded in bytes."""
+
+    def __init__(self, *, bytes_max: int, **options: Any) -> None:
+        super().__init__(**{"max_length": bytes_max} | options)
+        self.bytes_max = bytes_max
+
+    def parse(self, text: str) -> str:
+        if len(text.encode()) > self.bytes_max:
+            raise ValueError(f"must not have more than {self.bytes_max} bytes")
+        return text
+
+
 class BudgetDuration(Parsed):
     """A budget's duration; ``30d`` means the calendar month, as LiteLLM's users expect."""
 

@@ -17,6 +17,7 @@ from budgets.api.fields import (
     Email,
     EnforcementMode,
     Flag,
+    LabelText,
     Lifetime,
     Metadata,
     ModelNames,
@@ -31,11 +32,12 @@ from budgets.api.fields import (
     TimeZone,
 )
 from budgets.keys import LENGTH_MAX as SECRET_LENGTH_MAX
-from budgets.models import TeamRole, UserRole
+from budgets.models import END_USER_BYTES_MAX, TAG_BYTES_MAX, TeamRole, UserRole
 from budgets.queries import PAGE_SIZE_MAX
 
 PAGES_MAX: Final = 1_000_000
-WINDOWS_MAX: Final = 16
+DESCRIPTION_LENGTH_MAX: Final = 1_000
+FEW: Final[Mapping[str, Any]] = {"max_length": 16}
 SOME: Final[Mapping[str, Any]] = {"max_length": PAGE_SIZE_MAX}
 
 
@@ -93,7 +95,7 @@ class ModelLimit(Strict):
 class AccountLimits(Limits):
     """Terms, and beside them further budgets: by other durations, and by model."""
 
-    budget_limits = BudgetWindow(many=True, max_length=WINDOWS_MAX, **OPTIONAL)
+    budget_limits = BudgetWindow(many=True, **FEW, **OPTIONAL)
     model_max_budget = ByName(child=ModelLimit(), **OPTIONAL)
     model_rpm_limit = ByName(child=Rate(), **OPTIONAL)
     model_tpm_limit = ByName(child=Rate(), **OPTIONAL)
@@ -378,6 +380,72 @@ class OrganizationQuery(StrictQuery):
 
 class SeveralOrganizations(Strict):
     organizations = TextList(allow_empty=False, max_length=PAGE_SIZE_MAX)
+
+
+# --- End users and tags ----------------------------------------------------------------
+class CustomerId(LabelText):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(bytes_max=END_USER_BYTES_MAX, **options)
+
+
+class TagName(LabelText):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(bytes_max=TAG_BYTES_MAX, **options)
+
+
+class NewCustomer(LinkedLimits):
+    unsupported = unsupported.NEW_CUSTOMER
+
+    user_id = CustomerId()
+    alias = Text(allow_blank=True, **OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class UpdateCustomer(NewCustomer):
+    unsupported = unsupported.UPDATE_CUSTOMER
+
+
+class SeveralCustomers(Strict):
+    user_ids = TextList(child=CustomerId(), allow_empty=False, **SOME)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class CustomerQuery(StrictQuery):
+    end_user_id = CustomerId()
+    organization_id = PublicId(**OPTIONAL)
+
+
+class ListLabels(Paged):
+    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class NewTag(LinkedLimits):
+    unsupported = unsupported.TAG
+
+    name = TagName()
+    description = Text(max_length=DESCRIPTION_LENGTH_MAX, allow_blank=True, **OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class UpdateTag(NewTag):
+    pass
+
+
+class OneTag(Strict):
+    name = TagName()
+    organization_id = PublicId(**OPTIONAL)
+
+
+class SeveralTags(Strict):
+    names = TextList(child=TagName(), allow_empty=False, **SOME)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class ListTags(ListLabels):
+    unsupported = unsupported.LIST_TAGS
 
 
 # --- Budgets ---------------------------------------------------------------------------

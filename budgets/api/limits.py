@@ -87,6 +87,17 @@ def wanted_budgets(
     return [budget]
 
 
+def check_one_of(asked: Asked) -> None:
+    """
+    Return if the request states limits or links a budget, not both.
+
+    :raises InvalidInput: if it does both
+    """
+    stated = [name for name in _TERMS if asked.get(name) is not None]
+    if asked.get("budget_id") and stated:
+        raise InvalidInput("budget_id", f"is beside {stated[0]}: only one of the two can be")
+
+
 def new_limits(asked: Asked, *, organization: Organization) -> Limits:
     """
     Return the limits of what is to be made: those of its own win over a linked budget.
@@ -201,7 +212,8 @@ def _set_rate(
     terms: dict[str, Terms], rate: str, wanted: Mapping[str, int], general: Terms
 ) -> None:
     for model in terms.keys() | wanted.keys():
-        terms[model] = replace(terms.get(model, general), **{rate: wanted.get(model)})
+        changed: dict[str, Any] = {rate: wanted.get(model)}
+        terms[model] = replace(terms.get(model, general), **changed)
 
 
 def wanted_values(asked: Asked, fields: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

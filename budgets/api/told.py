@@ -6,15 +6,17 @@ from datetime import datetime
 from django.db.models import prefetch_related_objects
 
 from budgets.api.answers import (
+    CustomerView,
     KeyView,
     MemberView,
     OrganizationView,
+    TagView,
     TeamView,
     Templates,
     UserView,
 )
 from budgets.figures import figures_of
-from budgets.models import ApiKey, Membership, Organization, Team, User
+from budgets.models import ApiKey, EndUser, Membership, Organization, Tag, Team, User
 from budgets.queries import membership_for, templates_of
 from budgets.services.templates import MEMBER, members_budget_id
 
@@ -87,3 +89,15 @@ def organization_views(
         OrganizationView(each, figures[each.account_id], templates.get(each.account_id, {}))
         for each in organizations
     ]
+
+
+def customer_views(end_users: Iterable[EndUser], *, at: datetime) -> list[CustomerView]:
+    end_users = list(end_users)
+    figures = figures_of([each.account_id for each in end_users], at=at)
+    return [CustomerView(each, each.organization, figures[each.account_id]) for each in end_users]
+
+
+def tag_views(tags: Iterable[Tag], *, at: datetime) -> list[TagView]:
+    tags = list(tags)
+    figures = figures_of([each.account_id for each in tags], at=at)
+    return [TagView(each, each.organization, figures[each.account_id]) for each in tags]

@@ -131,6 +131,17 @@ UPDATE_ORGANIZATION: Final[Defaults] = {
     "spend": None,
     "updated_by": None,
 }
+UPDATE_CUSTOMER: Final[Defaults] = {
+    "allowed_model_region": None,
+    "budget_reset_at": None,
+    "default_model": None,
+    "object_permission": None,
+    "spend": None,
+    "tpd_limit": None,
+}
+NEW_CUSTOMER: Final[Defaults] = {**UPDATE_CUSTOMER, "spend": 0}
+TAG: Final[Defaults] = {"model_info": {}, "models": [], "tpd_limit": None}
+LIST_TAGS: Final[Defaults] = {"end_date": "", "start_date": ""}
 NEW_BUDGET: Final[Defaults] = {
     "budget_reset_at": None,
     "model_max_budget": {},

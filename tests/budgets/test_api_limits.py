@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
@@ -322,9 +323,12 @@ def test_the_store_is_asked_once_for_a_key_with_many_budgets(
     )
     asked: list[int] = []
     real = storekeeper.counters_of
-    monkeypatch.setattr(
-        storekeeper, "counters_of", lambda ids: (asked.append(len(ids)), real(ids))[1]
-    )
+
+    def counted(ids: list[UUID]) -> dict[UUID, list[storekeeper.Counter]]:
+        asked.append(len(ids))
+        return real(ids)
+
+    monkeypatch.setattr(storekeeper, "counters_of", counted)
 
     api().told("/key/info", key=made["token"])
 
