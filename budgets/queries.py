@@ -5,12 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
 
 from django.db.models import Count, Model, Q, QuerySet
 
 from budgets import keys
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import (
+    PLATFORM,
+    Account,
+    AccountBudget,
+    AccountKind,
     ApiKey,
     Budget,
     BudgetTemplate,
@@ -21,9 +26,11 @@ from budgets.models import (
     Tag,
     Team,
     User,
+    derived_account_id,
 )
 
 PAGE_SIZE_MAX: Final = 100
+PROVIDERS_MAX: Final = 1_000
 NO_DIGEST: Final = "-"
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -278,6 +285,26 @@ def find_tags(names: Sequence[str], *, organization: Organization, field: str) -
     """
     rows = all_tags().filter(organization=organization, name__in=names)
     return _in_order({row.name: row for row in rows}, names, field)
+
+
+def platform_account_id(kind: AccountKind, text: str) -> UUID:
+    """Return the account id of a model, provider or deployment, whether it has spent or not."""
+    return derived_account_id(organization_id=PLATFORM, kind=kind, text=text)
+
+
+def limited_accounts(kind: AccountKind) -> QuerySet[Account]:
+    """Return the accounts of models, providers or deployments that have budgets."""
+    limited = AccountBudget.objects.filter(account__kind=kind).values("account")
+    rows = Account.objects.filter(kind=kind, organization=None, id__in=limited)
+    return rows.order_by("label", "id")
+
+
+def find_limited_account(kind: AccountKind, text: str, *, field: str) -> Account:
+    """
+    :raises NotFound: if it has no budget
+    """
+    id = platform_account_id(kind, text)
+    return _found(limited_accounts(kind).filter(id=id), field, text)
 
 
 def membership_for(user: User, organization: Organization | None) -> OrganizationMembership | None:

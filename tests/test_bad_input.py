@@ -17,6 +17,7 @@ from rest_framework import serializers
 from budgets.api.endpoints import ManagementView, Strict, checked
 from budgets.api.fields import (
     Amount,
+    AmountText,
     BudgetDuration,
     ByName,
     Currency,
@@ -27,6 +28,7 @@ from budgets.api.fields import (
     Lifetime,
     Metadata,
     OneOf,
+    ProviderName,
     QueryFlag,
     QueryList,
     QueryWhole,
@@ -56,6 +58,22 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
     BudgetDuration: ("7", "1x", "１d", "٣d", "-1d", "1 d", "0d", "31d", "1MO"),
     Lifetime: ("0d", "１d", "٣d", "-5d", "9999999999d", "101y", "1.5d", "1d2h", "soon", "1D"),
     TimeZone: ("Nowhere/City", "../../etc/passwd", "/etc/passwd", "１"),
+    ProviderName: ("a b", "é", "-", "openai/", "x" * 65),
+    AmountText: (
+        "-1",
+        "1e3",
+        "NaN",
+        "Infinity",
+        "1,000",
+        ".5",
+        "1.",
+        " 1",
+        "１",
+        "0x10",
+        "1000000001",
+        "0.0000000001",
+        "9" * 60,
+    ),
     LabelText: ("é" * 200,),
     Currency: ("usd", "US", "ＵＳＤ", "USDX"),
     OneOf: ("nobody", "ADMIN"),
@@ -142,8 +160,11 @@ def by_alternative(wanted: serializers.Serializer) -> dict[str, Any]:
 
 
 # --- What is wrong ---------------------------------------------------------------------
-def places(wanted: serializers.Serializer, at: Place = ()) -> Iterator[tuple[Place, Any]]:
+def places(wanted: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Yield every field with its place in the body, within lists and objects too."""
+    if isinstance(wanted, Strict) and (by_name := wanted.by_name()):
+        yield (*at, NAME), by_name.child
+        yield from places(by_name.child, (*at, NAME))
     for name, field in wanted.fields.items():
         place = (*at, name)
         yield place, field
@@ -163,7 +184,9 @@ def places(wanted: serializers.Serializer, at: Place = ()) -> Iterator[tuple[Pla
 
 def objects(wanted: serializers.Serializer) -> set[Place]:
     """Return the place of every object in the body."""
-    free = {place for place, field in places(wanted) if isinstance(field, ByName)}
+    free: set[Place] = {place for place, field in places(wanted) if isinstance(field, ByName)}
+    if isinstance(wanted, Strict) and wanted.by_name():
+        free.add(())
     return {(), *(place[:-1] for place, _ in places(wanted))} - free
 
 
@@ -285,6 +308,8 @@ def within(field: Any, name: str | int) -> Any:
         return field if isinstance(name, int) else field.fields[name]
     if isinstance(field, ByName | serializers.ListSerializer):
         return field.child
+    if isinstance(field, Strict) and (by_name := field.by_name()):
+        return by_name.child
     return field.fields[name]
 
 

@@ -194,7 +194,7 @@ def _models(asked: Asked, base: Terms, kept: Mapping[str, Budget]) -> dict[str, 
     general = Terms(time_zone=base.time_zone, enforcement=base.enforcement)
     if "model_max_budget" in asked:
         given = asked["model_max_budget"] or {}
-        terms = {model: _of_model(each, general) for model, each in given.items()}
+        terms = {model: terms_of_model(each, general=general) for model, each in given.items()}
     else:
         terms = {model: terms_of(budget) for model, budget in kept.items()}
     for rate in _MODEL_RATES:
@@ -203,7 +203,8 @@ def _models(asked: Asked, base: Terms, kept: Mapping[str, Budget]) -> dict[str, 
     return {model: each for model, each in terms.items() if not each.says_nothing}
 
 
-def _of_model(given: Mapping[str, Any], general: Terms) -> Terms:
+def terms_of_model(given: Mapping[str, Any], *, general: Terms) -> Terms:
+    """Return ``general`` with what an entry of a model or provider says."""
     said = {_TERMS[name]: value for name, value in given.items() if value is not None}
     return replace(general, **said)
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from budgets.api import budgets, customers, keys, organizations, tags, teams, users
+from budgets.api import budgets, customers, keys, organizations, platform, tags, teams, users
 
 CUSTOMER = {
     "new": customers.CustomerNew,
@@ -53,6 +53,13 @@ urlpatterns = [
     path("tag/delete", tags.TagDelete.as_view(), name="tag-delete"),
     path("tag/info", tags.TagInfo.as_view(), name="tag-info"),
     path("tag/list", tags.TagList.as_view(), name="tag-list"),
+    path("provider/budgets", platform.ProviderBudgets.as_view(), name="provider-budgets"),
+    path("api/v1/model-budgets", platform.ModelBudgets.as_view(), name="model-budgets"),
+    path(
+        "api/v1/model-budgets/delete",
+        platform.ModelBudgetDelete.as_view(),
+        name="model-budget-delete",
+    ),
     path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
     path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),
     path("budget/info", budgets.BudgetInfo.as_view(), name="budget-info"),
