@@ -117,3 +117,7 @@ class NotFound(LookupError):
 
 class Conflict(InvalidInput):
     """The id or name is taken."""
+
+
+class AlreadyMade(Conflict):
+    """An end user or tag of that text was made before."""

@@ -2,19 +2,19 @@
 What accounts have spent, as people and programs are shown it: many accounts at once.
 
 The live counter of the running period, else the period's total; without a duration the lifetime.
-Four queries and three trips to the live store, however many accounts. A live store that is away
+A handful of queries and trips to the live store, however many accounts. A live store that is away
 makes the figures older, and they say so.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from django.conf import settings
+from django.db.models import Q
 from redis.exceptions import RedisError
 
 from budgets import in_force, money, periods, storekeeper
@@ -34,6 +34,26 @@ class BudgetView:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """A budget on an account, and what its running period holds there."""
+
+    budget: Budget
+    resets_at: datetime | None
+    currency: str
+    spend: Decimal
+    reserved: Decimal
+    as_of: datetime | None
+    is_live: bool
+    """False: the live store is away, and only what was recorded is known."""
+
+    @property
+    def remaining(self) -> Decimal | None:
+        """What may still be spent, 0 where more was; None without a limit."""
+        limit = self.budget.max_budget
+        return None if limit is None else max(ZERO, limit - self.spend - self.reserved)
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The limits of an account and what it has spent, in its organization's currency."""
 
@@ -43,6 +63,10 @@ class Figures:
     spend: Decimal
     total_spend: Decimal
     spend_as_of: datetime | None
+    budgets: tuple[InForce, ...] = ()
+    """All that are in force: the account's own, the linked ones, then the windows beside them."""
+    models: Mapping[str, InForce] = field(default_factory=dict)
+    """What it may spend on single models."""
 
     @property
     def governing(self) -> BudgetView | None:
@@ -53,15 +77,9 @@ class Figures:
     def resets_at(self) -> datetime | None:
         return self.governing.resets_at if self.governing else None
 
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An account against one of its budgets; None is what only a live store that is away knows."""
-
-    budget: Budget
-    currency: str
-    spent: Decimal | None
-    reserved: Decimal | None
+    @property
+    def windows(self) -> list[InForce]:
+        return [each for each in self.budgets if each.budget.window_of_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +89,30 @@ class _Spending:
     counters: Mapping[UUID, list[Counter]]
     totals: Mapping[tuple[UUID, Period], int]
     recorded_until: datetime | None
+    at: datetime
     is_live: bool
+    held: Mapping[UUID, list[Reservation]]
+    """Open reservations by account; read where a counter is not loaded."""
+
+    def reserved(self, id: UUID, period: Period, *, enforcement: str) -> int:
+        """Return what a budget holds: by its counter, else what that would be if it were loaded."""
+        if (live := self.live(id, period)) is not None:
+            return live.held(enforcement=enforcement)
+        open_now = [each for each in self.held.get(id, ()) if each.admitted_at in period]
+        return sum(each.held(enforcement=enforcement) for each in open_now)
+
+    def live(self, id: UUID, period: Period) -> Counter | None:
+        return next((each for each in self.counters.get(id, ()) if each.period == period), None)
+
+    def total(self, id: UUID, period: Period, currency: str) -> Decimal:
+        return money.to_decimal(self.totals.get((id, period), 0), currency=currency)
+
+    def spend(self, id: UUID, period: Period, currency: str) -> tuple[Decimal, datetime | None]:
+        """Return what was spent in a period, and when that was true."""
+        live = self.live(id, period)
+        if live is None:
+            return self.total(id, period, currency), self.recorded_until
+        return money.to_decimal(live.spent, currency=currency), self.at
 
 
 def view_of(budget: Budget, *, at: datetime) -> BudgetView:
@@ -79,116 +120,111 @@ def view_of(budget: Budget, *, at: datetime) -> BudgetView:
 
 
 def figures_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, Figures]:
-    """Return limits and spend of each account."""
-    ids = list(account_ids)
+    """Return limits and spend of each account, and of the models that are limited on it."""
+    ids = set(account_ids)
     if not ids:
         return {}
-    currencies = _currencies(ids)
-    budgets = in_force.budgets_on(ids)
-    spending = _spending(ids, at)
+    accounts = _accounts(ids)
+    budgets = in_force.budgets_on(each.id for each in accounts)
+    periods_of = {(id, each.period_at(at)) for id, held in budgets.items() for each in held}
+    spending = _spending([each.id for each in accounts], periods_of, at)
+    standings = {
+        each.id: _standings(each, budgets.get(each.id, []), spending, at) for each in accounts
+    }
+    models: dict[UUID, dict[str, InForce]] = defaultdict(dict)
+    for each in accounts:
+        if each.holder_id and standings[each.id]:
+            models[each.holder_id][each.model] = standings[each.id][0]
     return {
-        id: _figures(id, currencies[id], budgets.get(id, []), spending, at) for id in currencies
+        each.id: _figures(each, standings[each.id], models.get(each.id, {}), spending)
+        for each in accounts
+        if each.id in ids
     }
 
 
-def standings_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, list[Standing]]:
-    """Return how each account stands against each of its budgets, by the same figures."""
-    ids = list(account_ids)
-    currencies, budgets = _currencies(ids), in_force.budgets_on(ids)
-    spending = _spending(ids, at)
-    held = _held() if spending.is_live else None
-    standings: dict[UUID, list[Standing]] = {}
-    for id, currency in currencies.items():
-        standings[id] = [
-            Standing(budget, currency, *_standing(id, budget, at, currency, spending, held))
-            for budget in budgets.get(id, [])
-        ]
-    return standings
+def _accounts(ids: set[UUID]) -> list[Account]:
+    """Return the accounts, and those of what they spend on models that are limited."""
+    wanted = Q(id__in=ids) | Q(holder__in=ids)
+    rows = Account.objects.filter(wanted).select_related("organization").order_by("model", "id")
+    return list(rows)
 
 
-def _held() -> Mapping[UUID, list[Reservation]] | None:
-    """Return the open reservations of each account, or None if the live store went away."""
-    held: dict[UUID, list[Reservation]] = defaultdict(list)
-    try:
-        for reservation in storekeeper.reservations():
-            for account in reservation.accounts:
-                held[account].append(reservation)
-    except RedisError:
-        return None
-    return held
+def _standings(
+    account: Account, budgets: list[Budget], spending: _Spending, at: datetime
+) -> tuple[InForce, ...]:
+    ordered = sorted(
+        budgets, key=lambda each: (not each.private_to_id, bool(each.window_of_id), each.pk)
+    )
+    return tuple(_standing(account, each, spending, at) for each in ordered)
 
 
-def _standing(  # a row of one table
-    id: UUID,
-    budget: Budget,
-    at: datetime,
-    currency: str,
-    spending: _Spending,
-    held: Mapping[UUID, list[Reservation]] | None,
-) -> tuple[Decimal | None, Decimal | None]:
-    """Return (spent, reserved): of the counter, else what it would be if it were loaded now."""
-    if held is None:
-        return None, None
-    period = budget.period_at(at)
-    counter = _counter(id, period, spending)
-    if counter is None:
-        spent = spending.totals.get((id, period), 0)
-        open_now = [each for each in held.get(id, ()) if each.admitted_at in period]
-        reserved = sum(each.held(enforcement=budget.enforcement) for each in open_now)
-    else:
-        spent, reserved = counter.spent, counter.held(enforcement=budget.enforcement)
-    return money.to_decimal(spent, currency=currency), money.to_decimal(reserved, currency=currency)
-
-
-def _currencies(ids: list[UUID]) -> dict[UUID, str]:
-    rows = Account.objects.order_by().filter(id__in=ids)
-    return {
-        id: currency or settings.PLATFORM_CURRENCY
-        for id, currency in rows.values_list("id", "organization__currency")
-    }
+def _standing(account: Account, budget: Budget, spending: _Spending, at: datetime) -> InForce:
+    period, currency = budget.period_at(at), account.currency
+    spend, as_of = spending.spend(account.id, period, currency)
+    held = spending.reserved(account.id, period, enforcement=budget.enforcement)
+    return InForce(
+        budget=budget,
+        resets_at=period.end if budget.duration else None,
+        currency=currency,
+        spend=spend,
+        reserved=money.to_decimal(held, currency=currency),
+        as_of=as_of,
+        is_live=spending.is_live,
+    )
 
 
 def _figures(
-    id: UUID, currency: str, budgets: list[Budget], spending: _Spending, at: datetime
+    account: Account,
+    standings: tuple[InForce, ...],
+    models: Mapping[str, InForce],
+    spending: _Spending,
 ) -> Figures:
-    own = next((view_of(each, at=at) for each in budgets if each.private_to_id), None)
-    shared = sorted(
-        (each for each in budgets if not each.private_to_id and not each.window_of_id),
-        key=lambda b: b.pk,
-    )
-    linked = view_of(shared[0], at=at) if shared else None
+    views = [BudgetView(each.budget, each.resets_at) for each in standings]
+    own = next((each for each in views if each.budget.private_to_id), None)
+    shared = [v for v in views if not v.budget.private_to_id and not v.budget.window_of_id]
+    linked = shared[0] if shared else None
     governing = own or linked
-    period = governing.budget.period_at(at) if governing else FOREVER
-    counter = _counter(id, period, spending)
-    spend = counter.spent if counter else None
+    period = governing.budget.period_at(spending.at) if governing else FOREVER
+    spend, as_of = spending.spend(account.id, period, account.currency)
     return Figures(
         own=own,
         linked=linked,
-        currency=currency,
-        spend=money.to_decimal(
-            spending.totals.get((id, period), 0) if spend is None else spend, currency=currency
-        ),
-        total_spend=money.to_decimal(spending.totals.get((id, FOREVER), 0), currency=currency),
-        spend_as_of=spending.recorded_until if spend is None else at,
+        currency=account.currency,
+        spend=spend,
+        total_spend=spending.total(account.id, FOREVER, account.currency),
+        spend_as_of=as_of,
+        budgets=standings,
+        models=models,
     )
 
 
-def _counter(id: UUID, period: Period, spending: _Spending) -> Counter | None:
-    return next((each for each in spending.counters.get(id, ()) if each.period == period), None)
-
-
-def _spending(ids: list[UUID], at: datetime) -> _Spending:
+def _spending(ids: list[UUID], wanted: Collection[tuple[UUID, Period]], at: datetime) -> _Spending:
     # The store before the totals: what is recorded in between is then counted, not missed.
     partition = Partition.objects.get(number=PARTITION)
     try:
         is_open = storekeeper.is_open(partition)
         counters = storekeeper.counters_of(ids) if is_open else {}
         unrecorded = storekeeper.read_stream(after=partition.position, count=1) if is_open else None
+        held = _held() if is_open and _lacks_one(counters, wanted) else {}
     except RedisError:
-        is_open, counters, unrecorded = False, {}, None
-    return _Spending(
-        counters, _totals(ids, at), _recorded_until(partition.position, unrecorded, at), is_open
-    )
+        is_open, counters, unrecorded, held = False, {}, None, {}
+    recorded_until = _recorded_until(partition.position, unrecorded, at)
+    return _Spending(counters, _totals(ids, at), recorded_until, at, is_open, held)
+
+
+def _lacks_one(
+    counters: Mapping[UUID, list[Counter]], wanted: Collection[tuple[UUID, Period]]
+) -> bool:
+    loaded = {(id, each.period) for id, of_one in counters.items() for each in of_one}
+    return not loaded.issuperset(wanted)
+
+
+def _held() -> dict[UUID, list[Reservation]]:
+    held: dict[UUID, list[Reservation]] = defaultdict(list)
+    for reservation in storekeeper.reservations():
+        for account in reservation.accounts:
+            held[account].append(reservation)
+    return held
 
 
 def _recorded_until(

@@ -1,25 +1,36 @@
 """Reads: one row by the id that programs know, or a page of them."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
 
 from django.db.models import Count, Model, Q, QuerySet
 
 from budgets import keys
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import (
+    PLATFORM,
+    Account,
+    AccountBudget,
+    AccountKind,
     ApiKey,
     Budget,
+    BudgetTemplate,
+    EndUser,
     Membership,
     Organization,
     OrganizationMembership,
+    Tag,
     Team,
     User,
+    derived_account_id,
 )
 
 PAGE_SIZE_MAX: Final = 100
+PROVIDERS_MAX: Final = 1_000
 NO_DIGEST: Final = "-"
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -47,11 +58,14 @@ def page_of(rows: QuerySet[Row], *, number: int, size: int) -> Page[Row]:
     return Page(list(rows[start : start + size]), rows.count(), number, size)
 
 
-def find_organization(public_id: str, *, field: str = "organization_id") -> Organization:
+def find_organization(
+    public_id: str, *, field: str = "organization_id", lock: bool = False
+) -> Organization:
     """
     :raises NotFound: if there is none
     """
-    return _found(Organization.objects.filter(public_id=public_id), field, public_id)
+    rows = Organization.objects.filter(public_id=public_id)
+    return _found(_locked(rows, lock), field, public_id)
 
 
 def find_team(public_id: str, *, field: str = "team_id", lock: bool = False) -> Team:
@@ -91,15 +105,15 @@ def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False)
     """
     :raises NotFound: if there is none
     """
-    budgets = Budget.objects.select_related("organization").filter(public_id=public_id)
+    budgets = _budgets_of_organizations().filter(public_id=public_id)
     return _found(_locked(budgets, lock), field, public_id)
 
 
-def find_shared_budget(public_id: str) -> Budget:
+def find_shared_budget(public_id: str, *, field: str = "budget_id") -> Budget:
     """
     :raises NotFound: if there is none that accounts can be linked to
     """
-    return _found(shared_budgets().filter(public_id=public_id), "budget_id", public_id)
+    return _found(shared_budgets().filter(public_id=public_id), field, public_id)
 
 
 def find_budgets(public_ids: Sequence[str], *, field: str) -> list[Budget]:
@@ -108,7 +122,7 @@ def find_budgets(public_ids: Sequence[str], *, field: str) -> list[Budget]:
 
     :raises NotFound: naming the first that there is not
     """
-    rows = Budget.objects.select_related("organization").filter(public_id__in=public_ids)
+    rows = _budgets_of_organizations().filter(public_id__in=public_ids)
     return _in_order({row.public_id: row for row in rows}, public_ids, field)
 
 
@@ -192,11 +206,24 @@ def own_budget(account_id: Any) -> Budget | None:
     return Budget.objects.filter(private_to=account_id).first()
 
 
+def model_budgets(account_id: Any) -> dict[str, Budget]:
+    """Return the budgets of the single models that are limited on an account, by their names."""
+    rows = Budget.objects.filter(private_to__holder=account_id).select_related("private_to")
+    return {budget.private_to.model: budget for budget in rows if budget.private_to}
+
+
+def templates_of(account_ids: Iterable[Any]) -> dict[Any, dict[str, Budget]]:
+    """Return what each team or organization gives to whom, by kind; of several the first."""
+    found: dict[Any, dict[str, Budget]] = defaultdict(dict)
+    rows = BudgetTemplate.objects.filter(holder__in=list(account_ids)).select_related("budget")
+    for row in rows.order_by("pk"):
+        found[row.holder_id].setdefault(row.applies_to, row.budget)
+    return found
+
+
 def shared_budgets() -> QuerySet[Budget]:
     """Return the budgets that accounts can be linked to."""
-    return Budget.objects.filter(
-        private_to=None, window_of=None, organization__isnull=False
-    ).select_related("organization")
+    return _budgets_of_organizations().filter(private_to=None, window_of=None)
 
 
 def all_teams() -> QuerySet[Team]:
@@ -210,6 +237,76 @@ def users_with_key_counts() -> QuerySet[User]:
     )
 
 
+def all_end_users() -> QuerySet[EndUser]:
+    return EndUser.objects.select_related("organization", "account").order_by("external_id", "pk")
+
+
+def find_end_user(
+    external_id: str, *, organization: Organization, field: str = "user_id", lock: bool = False
+) -> EndUser:
+    """
+    :raises NotFound: if the organization has none
+    """
+    rows = all_end_users().filter(organization=organization, external_id=external_id)
+    return _found(_locked(rows, lock), field, external_id)
+
+
+def find_end_users(
+    external_ids: Sequence[str], *, organization: Organization, field: str
+) -> list[EndUser]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = all_end_users().filter(organization=organization, external_id__in=external_ids)
+    return _in_order({row.external_id: row for row in rows}, external_ids, field)
+
+
+def blocked_end_users(organization: Organization) -> list[str]:
+    """Return the first so many end users of an organization that are blocked."""
+    rows = EndUser.objects.filter(organization=organization, blocked=True)
+    return list(rows.order_by("external_id").values_list("external_id", flat=True)[:1_000])
+
+
+def all_tags() -> QuerySet[Tag]:
+    return Tag.objects.select_related("organization", "account").order_by("name", "pk")
+
+
+def find_tag(name: str, *, organization: Organization, lock: bool = False) -> Tag:
+    """
+    :raises NotFound: if the organization has none
+    """
+    rows = all_tags().filter(organization=organization, name=name)
+    return _found(_locked(rows, lock), "name", name)
+
+
+def find_tags(names: Sequence[str], *, organization: Organization, field: str) -> list[Tag]:
+    """
+    :raises NotFound: naming the first that there is not
+    """
+    rows = all_tags().filter(organization=organization, name__in=names)
+    return _in_order({row.name: row for row in rows}, names, field)
+
+
+def platform_account_id(kind: AccountKind, text: str) -> UUID:
+    """Return the account id of a model, provider or deployment, whether it has spent or not."""
+    return derived_account_id(organization_id=PLATFORM, kind=kind, text=text)
+
+
+def limited_accounts(kind: AccountKind) -> QuerySet[Account]:
+    """Return the accounts of models, providers or deployments that have budgets."""
+    limited = AccountBudget.objects.filter(account__kind=kind).values("account")
+    rows = Account.objects.filter(kind=kind, organization=None, id__in=limited)
+    return rows.order_by("label", "id")
+
+
+def find_limited_account(kind: AccountKind, text: str, *, field: str) -> Account:
+    """
+    :raises NotFound: if it has no budget
+    """
+    id = platform_account_id(kind, text)
+    return _found(limited_accounts(kind).filter(id=id), field, text)
+
+
 def membership_for(user: User, organization: Organization | None) -> OrganizationMembership | None:
     """
     Return the membership by whose account a user is shown: that in ``organization``, or where none
@@ -221,6 +318,11 @@ def membership_for(user: User, organization: Organization | None) -> Organizatio
     return joined[0] if joined else None
 
 
+def _budgets_of_organizations() -> QuerySet[Budget]:
+    """Those of models, providers and deployments belong to no organization."""
+    return Budget.objects.filter(organization__isnull=False).select_related("organization")
+
+
 def _found(rows: QuerySet[Row], field: str, value: str) -> Row:
     row = rows.first()
     if row is None:
@@ -229,7 +331,8 @@ def _found(rows: QuerySet[Row], field: str, value: str) -> Row:
 
 
 def _locked(rows: QuerySet[Row], lock: bool) -> QuerySet[Row]:
-    return rows.select_for_update(of=("self",)) if lock else rows
+    # Of no key: the recorder, which holds the partition, refers to rows that wait for it.
+    return rows.select_for_update(of=("self",), no_key=True) if lock else rows
 
 
 def _in_order(found: dict[str, Row], wanted: Iterable[str], field: str) -> list[Row]:

@@ -28,7 +28,7 @@ from rest_framework.exceptions import (
 )
 from rest_framework.response import Response
 
-from budgets.errors import Conflict, InvalidInput, NotFound
+from budgets.errors import AlreadyMade, Conflict, InvalidInput, NotFound
 from costplatform import json
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,11 @@ def _(error: InvalidInput) -> Problem:
 def _(error: Conflict) -> Problem:
     status = _CONFLICT_STATUS.get(error.field, 400)
     return Problem(status, "already_exists", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: AlreadyMade) -> Problem:
+    return Problem(400, "already_exists", f"{error.field}: {error.problem}", error.field)
 
 
 @problem_of.register

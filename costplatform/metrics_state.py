@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from budgets import figures, store_status, storekeeper
-from budgets.figures import Standing
+from budgets.figures import InForce
 from budgets.metrics import cut
 from budgets.models import Account, Partition
 from budgets.storekeeper import PARTITION
@@ -161,9 +161,9 @@ def _budgets(at: datetime) -> Iterator[Sample]:
         )[: settings.METRICS_ACCOUNTS_MAX]
     }
     yield Sample("costplatform_budget_accounts_left_out", budgeted.count() - len(rows))
-    for id, standings in figures.standings_of(rows, at=at).items():
-        for standing in standings:
-            yield from _standing(standing, _labels(id, rows[id], standing))
+    for id, known in figures.figures_of(rows, at=at).items():
+        for each in known.budgets:
+            yield from _standing(each, _labels(id, rows[id], each))
 
 
 def _budgeted() -> QuerySet[Account]:
@@ -171,21 +171,21 @@ def _budgeted() -> QuerySet[Account]:
     return accounts.order_by("created_at", "id").distinct()
 
 
-def _labels(id: UUID, row: tuple[str, str, str], standing: Standing) -> tuple[str, ...]:
+def _labels(id: UUID, row: tuple[str, str, str], each: InForce) -> tuple[str, ...]:
     kind, organization, label = row
-    budget, period = standing.budget, standing.budget.duration or LIFETIME
+    period = each.budget.duration or LIFETIME
     # Names are not unique: by the ids no two series are ever the same.
-    labels = (kind, organization, label, str(id), budget.public_id, standing.currency, period)
+    labels = (kind, organization, label, str(id), each.budget.public_id, each.currency, period)
     return tuple(map(cut, labels))
 
 
-def _standing(standing: Standing, labels: tuple[str, ...]) -> Iterator[Sample]:
-    limit, spent, reserved = standing.budget.max_budget, standing.spent, standing.reserved
+def _standing(each: InForce, labels: tuple[str, ...]) -> Iterator[Sample]:
+    limit = each.budget.max_budget
     if limit is not None:
         yield Sample("costplatform_budget_limit", limit, labels)
-    if spent is not None:
-        yield Sample("costplatform_budget_spent", spent, labels)
-    if reserved is not None:
-        yield Sample("costplatform_budget_reserved", reserved, labels)
-    if limit is not None and spent is not None and reserved is not None:
-        yield Sample("costplatform_budget_remaining", limit - spent - reserved, labels)
+    if not each.is_live:
+        return
+    yield Sample("costplatform_budget_spent", each.spend, labels)
+    yield Sample("costplatform_budget_reserved", each.reserved, labels)
+    if limit is not None:
+        yield Sample("costplatform_budget_remaining", limit - each.spend - each.reserved, labels)

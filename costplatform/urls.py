@@ -4,7 +4,13 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from costplatform import health, metrics
-from gateway.api import ModelDelete, ModelInfo, ModelNew
+from gateway.api import (
+    DeploymentBudgetDelete,
+    DeploymentBudgets,
+    ModelDelete,
+    ModelInfo,
+    ModelNew,
+)
 from spend.api import SpendLogs
 
 admin.autodiscover()
@@ -23,6 +29,12 @@ urlpatterns = [
     path("model/info", ModelInfo.as_view(), name="model-info"),
     path("v1/model/info", ModelInfo.as_view(), name="model-info-v1"),
     path("model/delete", ModelDelete.as_view(), name="model-delete"),
+    path("api/v1/deployment-budgets", DeploymentBudgets.as_view(), name="deployment-budgets"),
+    path(
+        "api/v1/deployment-budgets/delete",
+        DeploymentBudgetDelete.as_view(),
+        name="deployment-budget-delete",
+    ),
     path("", include("gateway.urls")),
 ]
 

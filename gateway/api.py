@@ -10,12 +10,23 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
-from budgets.api.answers import Anything
+from budgets.api import inputs, platform
+from budgets.api.answers import Anything, DeploymentBudget, Message, PlatformView
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, Defaults, ManagementView, Strict, endpoint
-from budgets.api.fields import OPTIONAL, Amount, Flag, Parsed, PublicId, QueryWhole, Text, Whole
+from budgets.api.fields import (
+    OPTIONAL,
+    Amount,
+    Flag,
+    ProviderName,
+    PublicId,
+    QueryWhole,
+    Text,
+    Whole,
+)
 from budgets.api.inputs import Paged
 from budgets.errors import InvalidInput, NotFound
+from budgets.models import AccountKind
 from budgets.queries import PAGE_SIZE_MAX
 from gateway.models import WEIGHT_MAX, Deployment
 from gateway.providers import base_url_of
@@ -30,7 +41,6 @@ from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS, RATE_MAX
 from spend.queries import models_named, price_in_force
 
 TOKENS_MAX: Final = 2**31 - 1
-PROVIDER_LENGTH_MAX: Final = 64
 
 UNSUPPORTED_PARAMS: Final[Defaults] = {
     "api_version": None,
@@ -80,15 +90,6 @@ UNSUPPORTED_INFO: Final[Defaults] = {
 }
 
 
-class Provider(Parsed):
-    """A provider's short name."""
-
-    def parse(self, text: str) -> str:
-        if not (text.isascii() and text.replace("-", "").replace("_", "").isalnum()):
-            raise ValueError("must be letters, digits, - and _")
-        return text
-
-
 class ProviderKey(Text):
     """A credential for the upstream; it is kept encrypted and never shown."""
 
@@ -114,7 +115,7 @@ class ModelParams(Strict):
     unsupported = UNSUPPORTED_PARAMS
 
     model = Text(help_text="Provider and upstream model: openai/gpt-4o.")
-    custom_llm_provider = Provider(max_length=PROVIDER_LENGTH_MAX, **OPTIONAL)
+    custom_llm_provider = ProviderName(**OPTIONAL)
     api_base = Text(max_length=500, **OPTIONAL)
     api_key = ProviderKey(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
     weight = Whole(min_value=1, max_value=WEIGHT_MAX, **OPTIONAL)
@@ -236,10 +237,6 @@ class ModelRows(serializers.Serializer):
     data = ModelRow(many=True)  # type: ignore[assignment]  # a field, which DRF takes out
 
 
-class Message(serializers.Serializer):
-    message = serializers.CharField()
-
-
 class ModelNew(ManagementView):
     @endpoint(takes=NewModel, answers=ModelRow)
     def post(self, asked: Asked) -> ModelView:
@@ -273,13 +270,48 @@ class ModelDelete(ManagementView):
     def post(self, asked: Asked) -> dict[str, str]:
         """Remove a deployment, and its credential where no other uses it."""
         public_id = asked["id"]
-        deployment = (
-            Deployment.objects.select_related("credential").filter(public_id=public_id).first()
-        )
-        if deployment is None:
-            raise NotFound("id", public_id)
-        delete_deployment(deployment=deployment)
+        delete_deployment(deployment=_deployment(public_id, field="id"))
         return {"message": f"Model: {public_id} deleted successfully"}
+
+
+class DeploymentBudgets(ManagementView):
+    @endpoint(takes=inputs.ListPlatformBudgets, answers=DeploymentBudget, many=True)
+    def get(self, asked: Asked) -> Answer:
+        """List the budgets of deployments, over all organizations."""
+        ids = {
+            queries.platform_account_id(AccountKind.DEPLOYMENT, public_id): public_id
+            for public_id in Deployment.objects.values_list("public_id", flat=True)
+        }
+        limited = queries.limited_accounts(AccountKind.DEPLOYMENT).filter(id__in=ids)
+        return platform.listed(limited, asked, name_of=lambda each: ids[each.pk])
+
+    @endpoint(
+        takes=inputs.SetDeploymentBudget,
+        answers=DeploymentBudget,
+        operation_id="deployment_budget_set",
+    )
+    def post(self, asked: Asked) -> PlatformView:
+        """Limit a deployment: what is left out stays, null takes away."""
+        deployment = _deployment(asked["deployment_id"], field="deployment_id")
+        return platform.limited(
+            AccountKind.DEPLOYMENT, deployment.public_id, asked, label=str(deployment)
+        )
+
+
+class DeploymentBudgetDelete(ManagementView):
+    @endpoint(takes=inputs.OneDeployment, answers=DeploymentBudget)
+    def post(self, asked: Asked) -> PlatformView:
+        """Take a deployment's budget away; what was spent stays."""
+        public_id = asked["deployment_id"]
+        return platform.unlimited(AccountKind.DEPLOYMENT, public_id, field="deployment_id")
+
+
+def _deployment(public_id: str, *, field: str) -> Deployment:
+    rows = Deployment.objects.select_related("credential").filter(public_id=public_id)
+    deployment = rows.first()
+    if deployment is None:
+        raise NotFound(field, public_id)
+    return deployment
 
 
 def _views(deployments: Iterable[Deployment], *, at: datetime) -> list[ModelView]:
@@ -332,7 +364,7 @@ def _provider_and_model(params: Mapping[str, Any]) -> tuple[str, str]:
 
 def _checked_provider(prefix: str) -> str:
     try:
-        return Provider(max_length=PROVIDER_LENGTH_MAX).run_validation(prefix)  # type: ignore[no-any-return]
+        return ProviderName().run_validation(prefix)  # type: ignore[no-any-return]
     except serializers.ValidationError as error:
         raise InvalidInput("litellm_params.model", "has no provider before its /") from error
 

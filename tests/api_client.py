@@ -65,6 +65,13 @@ class Api:
         )
         return _reply(response)
 
+    def patch(self, path: str, body: Any = None) -> Reply:
+        content = body if isinstance(body, str | bytes) else json.dumps(body or {})
+        response = self.client.patch(
+            path, data=content, content_type=JSON, headers=self._authorization()
+        )
+        return _reply(response)
+
     def get(
         self,
         path: str,
@@ -138,9 +145,8 @@ def spend(
 def live_counter(account: UUID, period: Period, units: int) -> Iterator[None]:
     """Have the live store count ``units`` for an account, as if requests were not recorded yet."""
     key, bounds = f"{TAG}c:{account.hex}", f"{period.start_ms}:{period.end_ms}"
-    storekeeper.store().hset(
-        key, mapping={f"s:{bounds}": units, f"r:{bounds}": 0, f"e:{bounds}": 0}
-    )
+    counted = {f"s:{bounds}": units, f"r:{bounds}": 0, f"e:{bounds}": 0}
+    storekeeper.store().hset(key, mapping=counted)
     try:
         yield
     finally:

@@ -17,14 +17,18 @@ from rest_framework import serializers
 from budgets.api.endpoints import ManagementView, Strict, checked
 from budgets.api.fields import (
     Amount,
+    AmountText,
     BudgetDuration,
+    ByName,
     Currency,
     Day,
     Email,
     Flag,
+    LabelText,
     Lifetime,
     Metadata,
     OneOf,
+    ProviderName,
     QueryFlag,
     QueryList,
     QueryWhole,
@@ -33,12 +37,13 @@ from budgets.api.fields import (
     TimeZone,
     Whole,
 )
-from budgets.api.inputs import Member, MemberOrMembers
+from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
 from tests.api_client import Reply, master
 
 Place = tuple[str | int, ...]
 MARK: Final = "@@bad@@"
+NAME: Final = "some-name"
 NOT_JSON: Final = ("NaN", "Infinity", "-Infinity")
 NUMBERS: Final = ("7", "-1", "1.5", "1e400", "1e308", "9" * 400)
 STRINGS: Final = ('"7"', '"-1"', '"1,000"', '"0x10"', '"１２"', '"٣"', '"NaN"', '"1e3"', '""')
@@ -53,6 +58,23 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
     BudgetDuration: ("7", "1x", "１d", "٣d", "-1d", "1 d", "0d", "31d", "1MO"),
     Lifetime: ("0d", "１d", "٣d", "-5d", "9999999999d", "101y", "1.5d", "1d2h", "soon", "1D"),
     TimeZone: ("Nowhere/City", "../../etc/passwd", "/etc/passwd", "１"),
+    ProviderName: ("a b", "é", "-", "openai/", "x" * 65),
+    AmountText: (
+        "-1",
+        "1e3",
+        "NaN",
+        "Infinity",
+        "1,000",
+        ".5",
+        "1.",
+        " 1",
+        "１",
+        "0x10",
+        "1000000001",
+        "0.0000000001",
+        "9" * 60,
+    ),
+    LabelText: ("é" * 200,),
     Currency: ("usd", "US", "ＵＳＤ", "USDX"),
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
@@ -77,7 +99,8 @@ class Endpoint:
         return f"{self.method} {self.path}"
 
     def send(self, body: str) -> Reply:
-        return master().post(f"/{self.path}", body)
+        api = master()
+        return (api.patch if self.method == "patch" else api.post)(f"/{self.path}", body)
 
     def ask(self, query: dict[str, Any]) -> Reply:
         return master().get(f"/{self.path}", query)
@@ -88,7 +111,7 @@ def endpoints() -> Iterator[Endpoint]:
         view = getattr(pattern.callback, "cls", None)
         if view is None or not issubclass(view, ManagementView):
             continue
-        for method in ("get", "post"):
+        for method in ("get", "post", "patch"):
             if hasattr(view, method):
                 path = str(pattern.pattern).replace("<path:key>", "sk-0123456789abcdef")
                 yield Endpoint(path, method, getattr(view, method).takes)
@@ -103,7 +126,7 @@ def patterns(given: Sequence[URLPattern | URLResolver]) -> Iterator[URLPattern]:
 
 
 ALL: Final = tuple(endpoints())
-WRITES: Final = [each for each in ALL if each.method == "post"]
+WRITES: Final = [each for each in ALL if each.method != "get"]
 READS: Final = [each for each in ALL if each.method == "get"]
 
 
@@ -116,6 +139,10 @@ def valid(field: serializers.Field) -> Any:
         return valid_body(field)
     if isinstance(field, TextList):
         return ["something"]
+    if isinstance(field, BudgetDuration):
+        return "1d"
+    if isinstance(field, Amount):
+        return 1
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
     return "something"
 
@@ -124,15 +151,27 @@ def valid_body(wanted: serializers.Serializer) -> dict[str, Any]:
     body = {name: valid(field) for name, field in wanted.fields.items() if field.required}
     # Those that are named by id or by address.
     by_either = {"user_id", "user_email"} <= wanted.fields.keys()
-    return body | ({"user_id": "somebody"} if by_either else {})
+    return body | ({"user_id": "somebody"} if by_either else {}) | by_alternative(wanted)
+
+
+def by_alternative(wanted: serializers.Serializer) -> dict[str, Any]:
+    """Return what fits where one of several fields must be given."""
+    return {"max_parallel_requests": 1} if isinstance(wanted, ModelLimit) else {}
 
 
 # --- What is wrong ---------------------------------------------------------------------
-def places(wanted: serializers.Serializer, at: Place = ()) -> Iterator[tuple[Place, Any]]:
+def places(wanted: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Yield every field with its place in the body, within lists and objects too."""
+    if isinstance(wanted, Strict) and (by_name := wanted.by_name()):
+        yield (*at, NAME), by_name.child
+        yield from places(by_name.child, (*at, NAME))
     for name, field in wanted.fields.items():
         place = (*at, name)
         yield place, field
+        if isinstance(field, ByName):
+            yield (*place, NAME), field.child
+            if isinstance(field.child, serializers.Serializer):
+                yield from places(field.child, (*place, NAME))
         if isinstance(field, serializers.ListSerializer):
             assert isinstance(field.child, serializers.Serializer)
             yield from places(field.child, (*place, 0))
@@ -145,7 +184,10 @@ def places(wanted: serializers.Serializer, at: Place = ()) -> Iterator[tuple[Pla
 
 def objects(wanted: serializers.Serializer) -> set[Place]:
     """Return the place of every object in the body."""
-    return {(), *(place[:-1] for place, _ in places(wanted))}
+    free: set[Place] = {place for place, field in places(wanted) if isinstance(field, ByName)}
+    if isinstance(wanted, Strict) and wanted.by_name():
+        free.add(())
+    return {(), *(place[:-1] for place, _ in places(wanted))} - free
 
 
 def wrong(field: Any) -> Iterator[str]:
@@ -210,6 +252,13 @@ def wrong_list(field: Any) -> Iterator[str]:
         yield "[]"
 
 
+def wrong_by_name(_: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
+    yield from ('{"": 1}', '{"a\\u0000b": 1}', '{"\\ud800": 1}')
+    yield from (json.dumps({"x" * 256: 1}), json.dumps({f"m{n}": 1 for n in range(101)}))
+    yield from ('{"a": null}', '{"a": "1"}', '{"a": []}', '{"a": -1}', '{"a": true}')
+
+
 WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     Amount: wrong_amount,
     Whole: wrong_whole,
@@ -218,6 +267,7 @@ WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     Email: wrong_text,
     TextList: wrong_list,
     Metadata: wrong_metadata,
+    ByName: wrong_by_name,
     serializers.ListSerializer: wrong_members,
     MemberOrMembers: wrong_members,
     serializers.Serializer: wrong_object,
@@ -241,13 +291,26 @@ def wrong_query(field: Any) -> Iterator[str]:
 def with_bad(wanted: type[Strict], place: Place, literal: str) -> str:
     """Return a body in which everything fits but the value at ``place``."""
     body: Any = valid_body(wanted())
-    at = body
+    at, field = body, wanted()
     for name, following in zip(place, (*place[1:], None), strict=True):
         if following is None:
             fill(at, name, MARK)
         else:
-            at = descend(wanted, at, name, following)
+            field = within(field, name)
+            at = descend(field, at, name, following)
     return json.dumps(body).replace(f'"{MARK}"', literal)
+
+
+def within(field: Any, name: str | int) -> Any:
+    """Return the field of that name, or of any place in a list."""
+    if isinstance(field, MemberOrMembers):
+        field = Member()
+        return field if isinstance(name, int) else field.fields[name]
+    if isinstance(field, ByName | serializers.ListSerializer):
+        return field.child
+    if isinstance(field, Strict) and (by_name := field.by_name()):
+        return by_name.child
+    return field.fields[name]
 
 
 def fill(at: Any, name: str | int, value: Any) -> None:
@@ -257,12 +320,12 @@ def fill(at: Any, name: str | int, value: Any) -> None:
         at[name] = value
 
 
-def descend(wanted: type[Strict], at: Any, name: str | int, following: str | int) -> Any:
+def descend(field: Any, at: Any, name: str | int, following: str | int) -> Any:
     inside = at[name] if isinstance(name, int) or name in at else None
     if isinstance(following, int) and not isinstance(inside, list):
-        inside = [inside or {"user_id": "somebody"}]
+        inside = [inside or valid_body(within(field, 0))]
     if inside is None:
-        inside = {}
+        inside = valid_body(field) if isinstance(field, serializers.Serializer) else {}
     fill(at, name, inside)
     return inside
 

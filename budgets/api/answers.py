@@ -4,6 +4,7 @@ What each endpoint answers. Names are LiteLLM's; docs/reference/api.md tells whi
 Serializers read small views, made of a row and its figures: writing an answer asks nobody.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,7 +13,8 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets.figures import Figures
+from budgets import models, money
+from budgets.figures import Figures, InForce
 from budgets.models import ApiKey, Membership, Organization, OrganizationMembership, Team, User
 from budgets.queries import Page
 
@@ -33,6 +35,13 @@ class Anything(serializers.Field):
         return value
 
 
+class Count(serializers.IntegerField):
+    """A whole number, null where there is no such limit."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_null": True} | options)
+
+
 class OrNull(serializers.CharField):
     """A text, null where there is none."""
 
@@ -51,6 +60,9 @@ class Budget(serializers.Serializer):
     soft_budget = Money(source="budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="budget.duration")
     budget_time_zone = serializers.CharField(source="budget.time_zone")
+    rpm_limit = Count(source="budget.rpm_limit")
+    tpm_limit = Count(source="budget.tpm_limit")
+    max_parallel_requests = Count(source="budget.max_parallel_requests")
     enforcement = serializers.CharField(source="budget.enforcement")
     budget_reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
     created_at = serializers.DateTimeField(source="budget.created_at")
@@ -59,6 +71,51 @@ class Budget(serializers.Serializer):
 
 class SharedBudget(Budget):
     organization_id = serializers.CharField(source="budget.organization.public_id")
+
+
+class Window(serializers.Serializer):
+    """A budget beside the main one, and what its running period holds."""
+
+    budget_id = serializers.CharField(source="budget.public_id")
+    budget_duration = serializers.CharField(source="budget.duration")
+    max_budget = Money(source="budget.max_budget", allow_null=True)
+    enforcement = serializers.CharField(source="budget.enforcement")
+    spend = Money()
+    reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ModelLimits(serializers.Field):
+    """The budgets of single models, by the models' names, as they can be given."""
+
+    def to_representation(self, value: Mapping[str, InForce]) -> dict[str, Any]:
+        return {
+            model: {
+                "max_budget": each.budget.max_budget,
+                "budget_duration": each.budget.duration or None,
+                "rpm_limit": each.budget.rpm_limit,
+                "tpm_limit": each.budget.tpm_limit,
+                "max_parallel_requests": each.budget.max_parallel_requests,
+                "enforcement": each.budget.enforcement,
+            }
+            for model, each in value.items()
+        }
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ModelUsage(serializers.Field):
+    """What the running periods of those budgets hold."""
+
+    def to_representation(self, value: Mapping[str, InForce]) -> dict[str, Any]:
+        return {
+            model: {
+                "current_spend": each.spend,
+                "budget_limit": each.budget.max_budget,
+                "time_period": each.budget.duration or None,
+                "budget_reset_at": each.resets_at,
+            }
+            for model, each in value.items()
+        }
 
 
 class Spending(serializers.Serializer):
@@ -81,10 +138,16 @@ class Limited(Spending):
     soft_budget = Money(source="figures.own.budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="figures.own.budget.duration")
     budget_time_zone = OrNull(source="figures.own.budget.time_zone")
+    rpm_limit = Count(source="figures.own.budget.rpm_limit")
+    tpm_limit = Count(source="figures.own.budget.tpm_limit")
+    max_parallel_requests = Count(source="figures.own.budget.max_parallel_requests")
     enforcement = OrNull(source="figures.own.budget.enforcement")
     budget_reset_at = serializers.DateTimeField(source="figures.resets_at", allow_null=True)
     budget_id = OrNull(source="figures.linked.budget.public_id")
     litellm_budget_table = Budget(source="figures.linked", allow_null=True)
+    budget_limits = Window(many=True, source="figures.windows", default=())
+    model_max_budget = ModelLimits(source="figures.models", default={})
+    model_max_budget_usage = ModelUsage(source="figures.models", default={})
 
 
 # --- Keys ------------------------------------------------------------------------------
@@ -161,6 +224,10 @@ class KeyPage(serializers.Serializer):
     total_pages = serializers.IntegerField()
 
 
+Templates = Mapping[str, models.Budget]
+"""What keys, members and end users under an account get; ``stated``: by a team to its members."""
+
+
 # --- Teams -----------------------------------------------------------------------------
 class TeamMember(serializers.Serializer):
     user_id = serializers.CharField(source="user.public_id")
@@ -172,13 +239,27 @@ class TeamMember(serializers.Serializer):
 class TeamView:
     team: Team
     figures: Figures
+    templates: Templates
 
     @property
     def members(self) -> list[Membership]:
         return sorted(self.team.memberships.all(), key=lambda each: each.pk)
 
 
-class TeamRow(Limited):
+class Gives(Limited):
+    """What whoever is under a team or organization has as long as it has none of its own."""
+
+    key_budget_id = OrNull(source="templates.key.public_id")
+    member_budget_id = OrNull(source="templates.member.public_id")
+    end_user_budget_id = OrNull(source="templates.end_user.public_id")
+
+
+class TeamRow(Gives):
+    team_member_budget = Money(source="templates.stated.max_budget", allow_null=True)
+    team_member_budget_duration = OrNull(source="templates.stated.duration")
+    team_member_rpm_limit = Count(source="templates.stated.rpm_limit")
+    team_member_tpm_limit = Count(source="templates.stated.tpm_limit")
+    team_member_budget_id = OrNull(source="templates.stated.public_id")
     team_id = serializers.CharField(source="team.public_id")
     team_alias = OrNull(source="team.name")
     organization_id = serializers.CharField(source="team.organization.public_id")
@@ -213,6 +294,10 @@ class TeamMembership(Spending):
 class ChangedMember(TeamMembership):
     max_budget_in_team = Money(source="figures.own.budget.max_budget", allow_null=True)
     budget_duration = OrNull(source="figures.own.budget.duration")
+    rpm_limit = Count(source="figures.own.budget.rpm_limit")
+    tpm_limit = Count(source="figures.own.budget.tpm_limit")
+    max_parallel_requests = Count(source="figures.own.budget.max_parallel_requests")
+    enforcement = OrNull(source="figures.own.budget.enforcement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +418,10 @@ class UserPage(serializers.Serializer):
 class OrganizationView:
     organization: Organization
     figures: Figures
+    templates: Templates
 
 
-class OrganizationRow(Limited):
+class OrganizationRow(Gives):
     organization_id = serializers.CharField(source="organization.public_id")
     organization_alias = serializers.CharField(source="organization.name")
     currency = serializers.CharField(source="organization.currency")
@@ -373,3 +459,134 @@ class OrganizationDetail(OrganizationRow):
     teams = TeamRow(many=True)
     member_count = serializers.IntegerField()
     team_count = serializers.IntegerField()
+
+
+# --- End users and tags ----------------------------------------------------------------
+class Governed(Limited):
+    """Whose budget is told as such, whether it is its own, linked, or of a template."""
+
+    organization_id = serializers.CharField(source="organization.public_id")
+    budget_id = OrNull(source="figures.governing.budget.public_id")
+    litellm_budget_table = Budget(source="figures.governing", allow_null=True)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerView:
+    end_user: models.EndUser
+    organization: Organization
+    figures: Figures
+
+
+class Customer(Governed):
+    user_id = serializers.CharField(source="end_user.external_id")
+    alias = OrNull(source="end_user.alias")
+    blocked = serializers.BooleanField(source="end_user.blocked")
+    models = serializers.ListField(source="end_user.allowed_models", child=serializers.CharField())
+    created_at = serializers.DateTimeField(source="end_user.created_at")
+
+
+class DeletedCustomers(serializers.Serializer):
+    deleted_customers = serializers.IntegerField()
+    message = serializers.CharField()
+
+
+class BlockedCustomers(serializers.Serializer):
+    blocked_users = Customer(many=True)
+
+
+class StillBlocked(serializers.Serializer):
+    """Ids of end users of the organization that are still blocked, of the first thousand."""
+
+    blocked_users = serializers.ListField(child=serializers.CharField())
+
+
+@dataclass(frozen=True, slots=True)
+class TagView:
+    tag: models.Tag
+    organization: Organization
+    figures: Figures
+
+
+class Tag(Governed):
+    name = serializers.CharField(source="tag.name")
+    description = OrNull(source="tag.description")
+    created_at = serializers.DateTimeField(source="tag.created_at")
+
+
+class ChangedTag(serializers.Serializer):
+    message = serializers.CharField()
+    tag = Tag()
+
+
+class Message(serializers.Serializer):
+    message = serializers.CharField()
+
+
+class TagsByName(serializers.Serializer):
+    """An object of tags by their names."""
+
+    def to_representation(self, instance: dict[str, TagView]) -> dict[str, Any]:
+        return {name: Tag(view).data for name, view in instance.items()}
+
+
+# --- Models, providers and deployments -------------------------------------------------
+class ProviderBudget(serializers.Serializer):
+    """LiteLLM's four fields, and what else there is to tell of the budget."""
+
+    budget_limit = Money(source="governing.budget.max_budget", allow_null=True)
+    time_period = OrNull(source="governing.budget.duration")
+    spend = Money()
+    budget_reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
+    spend_as_of = serializers.DateTimeField(allow_null=True)
+    currency = serializers.CharField()
+    budget_time_zone = OrNull(source="governing.budget.time_zone")
+    rpm_limit = Count(source="governing.budget.rpm_limit")
+    tpm_limit = Count(source="governing.budget.tpm_limit")
+    max_parallel_requests = Count(source="governing.budget.max_parallel_requests")
+    enforcement = OrNull(source="governing.budget.enforcement")
+
+
+class ProviderBudgets(serializers.Serializer):
+    providers = serializers.DictField(child=ProviderBudget())
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformView:
+    """A model, provider or deployment by the name under which it is limited."""
+
+    name: str
+    figures: Figures
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class MoneyText(serializers.Field):
+    """An exact decimal as text."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return money.plain(value)
+
+
+class PlatformBudget(serializers.Serializer):
+    """What all organizations together may spend there, in the platform's currency."""
+
+    max_budget = MoneyText(source="figures.governing.budget.max_budget", allow_null=True)
+    soft_budget = MoneyText(source="figures.governing.budget.soft_budget", allow_null=True)
+    budget_duration = OrNull(source="figures.governing.budget.duration")
+    budget_time_zone = OrNull(source="figures.governing.budget.time_zone")
+    rpm_limit = Count(source="figures.governing.budget.rpm_limit")
+    tpm_limit = Count(source="figures.governing.budget.tpm_limit")
+    max_parallel_requests = Count(source="figures.governing.budget.max_parallel_requests")
+    enforcement = OrNull(source="figures.governing.budget.enforcement")
+    budget_reset_at = serializers.DateTimeField(source="figures.resets_at", allow_null=True)
+    spend = MoneyText(source="figures.spend")
+    total_spend = MoneyText(source="figures.total_spend")
+    spend_as_of = serializers.DateTimeField(source="figures.spend_as_of", allow_null=True)
+    currency = serializers.CharField(source="figures.currency")
+
+
+class ModelBudget(PlatformBudget):
+    model = serializers.CharField(source="name")
+
+
+class DeploymentBudget(PlatformBudget):
+    deployment_id = serializers.CharField(source="name")

@@ -38,6 +38,11 @@ class Strict(serializers.Serializer):
 
     unsupported: ClassVar[Defaults] = {}
 
+    @classmethod
+    def by_name(cls) -> serializers.DictField | None:
+        """Return what checks names and values, where the names are the caller's."""
+        return None
+
     def to_internal_value(self, data: Any) -> Asked:
         if not isinstance(data, Mapping):
             # As DRF raises it itself: its errors are objects, also those of the whole.
@@ -105,7 +110,7 @@ class ManagementView(APIView):
     """A view whose changes are those of the master key, the only one that gets in."""
 
     content_negotiation_class = OneFormat
-    http_method_names = ["get", "head", "post"]
+    http_method_names = ["get", "head", "post", "patch"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -144,7 +149,7 @@ def endpoint(
         described = extend_schema(
             operation_id=operation_id,
             request=None if is_read else takes,
-            parameters=[takes] if is_read else [],
+            parameters=[takes] if is_read and takes().fields else [],
             responses={200: described_as or answers(many=many), "4XX": ErrorAnswer},
         )
         result: Callable[..., Response] = described(handle)

@@ -18,9 +18,11 @@ from rest_framework import serializers
 
 from budgets import lifetimes, money, periods
 from budgets.fields import NAME_LENGTH_MAX, PUBLIC_ID_LENGTH_MAX
-from budgets.models import Enforcement
+from budgets.models import RATE_LIMIT_MAX, Enforcement
 
 LIST_LENGTH_MAX: Final = 1_000
+NAMES_MAX: Final = 100
+PROVIDER_LENGTH_MAX: Final = 64
 METADATA_BYTES_MAX: Final = 64 * 2**10
 METADATA_DEPTH_MAX: Final = 8
 INTEGER_MAX: Final = 2**63 - 1
@@ -28,6 +30,7 @@ DOUBLE_MAX: Final = Decimal("1.7976931348623157e308")
 # As many digits as the parser lets through: nothing is rounded while it is checked.
 _EXACT: Final = Context(prec=1_100)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_AMOUNT: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,40})?")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 OPTIONAL: Final[Mapping[str, Any]] = {"required": False, "allow_null": True}
 """May be left out, and null where the default is wanted (or, in an update, nothing)."""
@@ -78,6 +81,45 @@ class Parsed(Text):
 
     def parse(self, text: str) -> Any:
         raise NotImplementedError
+
+
+class LabelText(Parsed):
+    """An end user or tag as requests name it: bounded in bytes."""
+
+    def __init__(self, *, bytes_max: int, **options: Any) -> None:
+        super().__init__(**{"max_length": bytes_max} | options)
+        self.bytes_max = bytes_max
+
+    def parse(self, text: str) -> str:
+        if len(text.encode()) > self.bytes_max:
+            raise ValueError(f"must not have more than {self.bytes_max} bytes")
+        return text
+
+
+class ProviderName(Parsed):
+    """A provider's short name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"max_length": PROVIDER_LENGTH_MAX} | options)
+
+    def parse(self, text: str) -> str:
+        if not (text.isascii() and text.replace("-", "").replace("_", "").isalnum()):
+            raise ValueError("must be letters, digits, - and _")
+        return text
+
+
+class AmountText(Parsed):
+    """An exact amount as text, from 0 to the most that a limit can be."""
+
+    def parse(self, text: str) -> Decimal:
+        if not _AMOUNT.fullmatch(text):
+            raise ValueError("must be a number in digits, such as 1000.50")
+        value = Decimal(text)
+        if value > money.LIMIT_MAX:
+            raise ValueError(f"must be from 0 to {money.plain(money.LIMIT_MAX)}")
+        if not money.fits_in_decimals(value, money.LIMIT_DECIMALS):
+            raise ValueError(f"must not have more than {money.LIMIT_DECIMALS} decimals")
+        return value
 
 
 class BudgetDuration(Parsed):
@@ -209,6 +251,13 @@ class Whole(serializers.Field):
         return data
 
 
+class Rate(Whole):
+    """How many may be in a minute, or at once."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_value=RATE_LIMIT_MAX, **options)
+
+
 @extend_schema_field(OpenApiTypes.BOOL)
 class Flag(serializers.Field):
     default_error_messages = {"type": "must be true or false"}
@@ -275,6 +324,35 @@ class ModelNames(TextList):
             if "*" in name or name == "no-default-models":
                 self.fail("pattern", name=name)
         return [] if self.ALL & set(names) else names
+
+
+class ByName(serializers.DictField):
+    """An object whose names are those of models or the like, each with a value of one kind."""
+
+    default_error_messages = {
+        "not_a_dict": "must be an object",
+        "names": f"must not have more than {NAMES_MAX} names",
+    }
+
+    def __init__(self, *, names: serializers.Field | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.names = names or Text()
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, dict):
+            self._check_names(data)
+        result: dict[str, Any] = super().to_internal_value(data)
+        return result
+
+    def _check_names(self, data: dict[str, Any]) -> None:
+        if len(data) > NAMES_MAX:
+            self.fail("names")
+        for name in data:
+            try:
+                self.names.run_validation(name)
+            except serializers.ValidationError as error:
+                problem = f"is no name: {error.detail[0]}"  # type: ignore[index]  # a field's is a list
+                raise serializers.ValidationError({name: [problem]}) from error
 
 
 @extend_schema_field(OpenApiTypes.OBJECT)

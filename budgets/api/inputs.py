@@ -3,36 +3,44 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from budgets.api import unsupported
-from budgets.api.endpoints import Strict, StrictQuery
+from budgets.api.endpoints import NON_FIELD_ERRORS_KEY, Asked, Strict, StrictQuery
 from budgets.api.fields import (
     OPTIONAL,
     Amount,
+    AmountText,
     BudgetDuration,
+    ByName,
     Currency,
     Email,
     EnforcementMode,
     Flag,
+    LabelText,
     Lifetime,
     Metadata,
     ModelNames,
     OneOf,
+    ProviderName,
     PublicId,
     QueryFlag,
     QueryList,
     QueryWhole,
+    Rate,
     Text,
     TextList,
     TimeZone,
 )
 from budgets.keys import LENGTH_MAX as SECRET_LENGTH_MAX
-from budgets.models import TeamRole, UserRole
+from budgets.models import END_USER_BYTES_MAX, TAG_BYTES_MAX, TeamRole, UserRole
 from budgets.queries import PAGE_SIZE_MAX
 
 PAGES_MAX: Final = 1_000_000
+DESCRIPTION_LENGTH_MAX: Final = 1_000
+FEW: Final[Mapping[str, Any]] = {"max_length": 16}
 SOME: Final[Mapping[str, Any]] = {"max_length": PAGE_SIZE_MAX}
 
 
@@ -43,11 +51,71 @@ class Limits(Strict):
     soft_budget = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
     enforcement = EnforcementMode(**OPTIONAL)
 
 
-class LinkedLimits(Limits):
+class BudgetWindow(Strict):
+    """A budget beside others, such as a day's beside a month's."""
+
+    unsupported = unsupported.WINDOW
+
+    budget_duration = BudgetDuration()
+    max_budget = Amount()
+    enforcement = EnforcementMode(**OPTIONAL)
+
+
+class ModelLimit(Strict):
+    """What may be spent on one model; of two names for the same, either will do."""
+
+    unsupported = unsupported.MODEL_LIMIT
+
+    max_budget = Amount(**OPTIONAL)
+    budget_limit = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    time_period = BudgetDuration(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
+
+    LIMITS: Final = ("max_budget", "rpm_limit", "tpm_limit", "max_parallel_requests")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name, other in (("max_budget", "budget_limit"), ("budget_duration", "time_period")):
+            given = {attrs.get(name), attrs.get(other)} - {None}
+            if len(given) > 1:
+                raise serializers.ValidationError({other: [f"is another than {name}"]})
+            attrs[name] = next(iter(given), None)
+            attrs.pop(other, None)
+        if all(attrs.get(name) is None for name in self.LIMITS):
+            raise serializers.ValidationError({"max_budget": ["is needed, or another limit"]})
+        return attrs
+
+
+class AccountLimits(Limits):
+    """Terms, and beside them further budgets: by other durations, and by model."""
+
+    budget_limits = BudgetWindow(many=True, **FEW, **OPTIONAL)
+    model_max_budget = ByName(child=ModelLimit(), **OPTIONAL)
+    model_rpm_limit = ByName(child=Rate(), **OPTIONAL)
+    model_tpm_limit = ByName(child=Rate(), **OPTIONAL)
+
+
+class LinkedLimits(AccountLimits):
     budget_id = PublicId(**OPTIONAL)
+
+
+class MemberLimits(Strict):
+    max_budget_in_team = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
 
 
 class Paged(StrictQuery):
@@ -149,7 +217,22 @@ class MemberOrMembers(serializers.Field):
         return list(wanted.validated_data) if many else [dict(wanted.validated_data)]
 
 
-class NewTeam(LinkedLimits):
+class Templates(Strict):
+    """Ids of shared budgets for whoever is under a team or organization and has none of its own."""
+
+    key_budget_id = PublicId(**OPTIONAL)
+    member_budget_id = PublicId(**OPTIONAL)
+    end_user_budget_id = PublicId(**OPTIONAL)
+
+
+class TeamTemplates(Templates):
+    team_member_budget = Amount(**OPTIONAL)
+    team_member_budget_duration = BudgetDuration(**OPTIONAL)
+    team_member_rpm_limit = Rate(**OPTIONAL)
+    team_member_tpm_limit = Rate(**OPTIONAL)
+
+
+class NewTeam(LinkedLimits, TeamTemplates):
     unsupported = unsupported.NEW_TEAM
 
     team_id = PublicId(**OPTIONAL)
@@ -161,7 +244,7 @@ class NewTeam(LinkedLimits):
     members_with_roles = Member(many=True, **SOME, **OPTIONAL)
 
 
-class UpdateTeam(LinkedLimits):
+class UpdateTeam(LinkedLimits, TeamTemplates):
     unsupported = unsupported.UPDATE_TEAM
 
     team_id = PublicId()
@@ -187,15 +270,11 @@ class DeleteTeams(Strict):
     team_ids = TextList(allow_empty=False)
 
 
-class AddMembers(Strict):
+class AddMembers(MemberLimits):
     unsupported = unsupported.ADD_MEMBER
 
     team_id = PublicId()
     member = MemberOrMembers()
-    max_budget_in_team = Amount(**OPTIONAL)
-    budget_duration = BudgetDuration(**OPTIONAL)
-    budget_time_zone = TimeZone(**OPTIONAL)
-    enforcement = EnforcementMode(**OPTIONAL)
 
 
 class OneMember(Strict):
@@ -212,14 +291,10 @@ class OneMember(Strict):
         return attrs
 
 
-class UpdateMember(OneMember):
+class UpdateMember(OneMember, MemberLimits):
     unsupported = unsupported.UPDATE_MEMBER
 
     role = OneOf(tuple(TeamRole.values), **OPTIONAL)
-    max_budget_in_team = Amount(**OPTIONAL)
-    budget_duration = BudgetDuration(**OPTIONAL)
-    budget_time_zone = TimeZone(**OPTIONAL)
-    enforcement = EnforcementMode(**OPTIONAL)
 
 
 # --- Users -----------------------------------------------------------------------------
@@ -279,7 +354,7 @@ class ListUsers(StrictQuery):
 
 
 # --- Organizations ---------------------------------------------------------------------
-class NewOrganization(Limits):
+class NewOrganization(AccountLimits):
     unsupported = unsupported.NEW_ORGANIZATION
 
     organization_alias = Text()
@@ -290,12 +365,158 @@ class NewOrganization(Limits):
     metadata = Metadata(**OPTIONAL)
 
 
+class UpdateOrganization(LinkedLimits, Templates):
+    unsupported = unsupported.UPDATE_ORGANIZATION
+
+    organization_id = PublicId()
+    organization_alias = Text(required=False)
+    currency = Currency(**OPTIONAL)
+    time_zone = TimeZone(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    metadata = Metadata(**OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+
+
 class OrganizationQuery(StrictQuery):
     organization_id = PublicId()
 
 
 class SeveralOrganizations(Strict):
     organizations = TextList(allow_empty=False, max_length=PAGE_SIZE_MAX)
+
+
+# --- End users and tags ----------------------------------------------------------------
+class CustomerId(LabelText):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(bytes_max=END_USER_BYTES_MAX, **options)
+
+
+class TagName(LabelText):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(bytes_max=TAG_BYTES_MAX, **options)
+
+
+class NewCustomer(LinkedLimits):
+    unsupported = unsupported.NEW_CUSTOMER
+
+    user_id = CustomerId()
+    alias = Text(allow_blank=True, **OPTIONAL)
+    blocked = Flag(**OPTIONAL)
+    models = ModelNames(**OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class UpdateCustomer(NewCustomer):
+    unsupported = unsupported.UPDATE_CUSTOMER
+
+
+class SeveralCustomers(Strict):
+    user_ids = TextList(child=CustomerId(), allow_empty=False, **SOME)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class CustomerQuery(StrictQuery):
+    end_user_id = CustomerId()
+    organization_id = PublicId(**OPTIONAL)
+
+
+class ListLabels(Paged):
+    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class NewTag(LinkedLimits):
+    unsupported = unsupported.TAG
+
+    name = TagName()
+    description = Text(max_length=DESCRIPTION_LENGTH_MAX, allow_blank=True, **OPTIONAL)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class UpdateTag(NewTag):
+    pass
+
+
+class OneTag(Strict):
+    name = TagName()
+    organization_id = PublicId(**OPTIONAL)
+
+
+class SeveralTags(Strict):
+    names = TextList(child=TagName(), allow_empty=False, **SOME)
+    organization_id = PublicId(**OPTIONAL)
+
+
+class ListTags(ListLabels):
+    unsupported = unsupported.LIST_TAGS
+
+
+# --- Models, providers and deployments -------------------------------------------------
+class Nothing(StrictQuery):
+    pass
+
+
+class ProviderLimit(ModelLimit):
+    budget_time_zone = TimeZone(**OPTIONAL)
+
+
+class SetProviderBudgets(Strict):
+    """Budgets by the providers' names: null takes one away, who is not named keeps its own."""
+
+    @classmethod
+    def by_name(cls) -> ByName:
+        return ByName(child=ProviderLimit(allow_null=True), names=ProviderName())
+
+    def to_internal_value(self, data: Any) -> Asked:
+        try:
+            return {"providers": self.by_name().run_validation(data)}
+        except serializers.ValidationError as error:
+            if isinstance(error.detail, dict):
+                raise
+            raise serializers.ValidationError({NON_FIELD_ERRORS_KEY: error.detail}) from error
+
+
+class SetProviderBudgetsInSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # theirs
+    """How the API's description shows names that are the caller's."""
+
+    target_class = SetProviderBudgets
+
+    def map_serializer(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        limit = auto_schema.resolve_serializer(ProviderLimit, direction)
+        return {"type": "object", "additionalProperties": limit.ref}
+
+
+class PlatformLimits(Strict):
+    """A budget's terms, with amounts as text."""
+
+    max_budget = AmountText(**OPTIONAL)
+    soft_budget = AmountText(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    rpm_limit = Rate(**OPTIONAL)
+    tpm_limit = Rate(**OPTIONAL)
+    max_parallel_requests = Rate(**OPTIONAL)
+    enforcement = EnforcementMode(**OPTIONAL)
+
+
+class SetModelBudget(PlatformLimits):
+    model = Text()
+
+
+class OneModel(Strict):
+    model = Text()
+
+
+class SetDeploymentBudget(PlatformLimits):
+    deployment_id = PublicId()
+
+
+class OneDeployment(Strict):
+    deployment_id = PublicId()
+
+
+class ListPlatformBudgets(Paged):
+    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
 
 
 # --- Budgets ---------------------------------------------------------------------------

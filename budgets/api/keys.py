@@ -14,15 +14,15 @@ from budgets.api.answers import KeyView
 from budgets.api.endpoints import Asked, ManagementView, endpoint
 from budgets.api.limits import (
     check_same_organization,
-    wanted_budgets,
+    new_limits,
     wanted_changes,
     wanted_organization,
-    wanted_terms,
     wanted_values,
 )
 from budgets.api.told import key_view, key_views
 from budgets.errors import InvalidInput
 from budgets.models import ApiKey, Team, User
+from budgets.services.accounts import Terms
 from budgets.services.keys import (
     Issued,
     Owner,
@@ -32,6 +32,7 @@ from budgets.services.keys import (
     rotate_key,
     update_key,
 )
+from budgets.services.limits import set_limits
 from budgets.services.tenancy import DEFAULT_ORGANIZATION
 
 FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
@@ -48,14 +49,16 @@ class KeyGenerate(ManagementView):
         """Make a virtual key; its secret is in this answer and nowhere else."""
         now = timezone.now()
         owner = _owner(asked)
-        issued = issue_key(
-            owner=owner,
-            values=_values(asked, now),
-            terms=wanted_terms(asked, organization=owner.organization),
-            budgets=wanted_budgets(asked),
-            secret=asked.get("key"),
-            now=now,
-        )
+        limits = new_limits(asked, organization=owner.organization)
+        with transaction.atomic():
+            issued = issue_key(
+                owner=owner,
+                values=_values(asked, now),
+                terms=Terms(),
+                secret=asked.get("key"),
+                now=now,
+            )
+            set_limits(account=issued.key.account, limits=limits, now=now)
         return _told(issued, now)
 
 
@@ -164,14 +167,9 @@ def _values(asked: Asked, now: datetime) -> dict[str, Any]:
 
 def _update(key: ApiKey, asked: Asked, now: datetime) -> None:
     check_same_organization(asked, key.organization)
-    changes = wanted_changes(asked, account_id=key.account_id, organization=key.organization)
-    update_key(
-        key=key,
-        values={**_values(asked, now), **_new_owner(asked)},
-        terms=changes.terms,
-        budgets=changes.budgets,
-        now=now,
-    )
+    limits = wanted_changes(asked, account=key.account, organization=key.organization)
+    update_key(key=key, values={**_values(asked, now), **_new_owner(asked)}, now=now)
+    set_limits(account=key.account, limits=limits, now=now)
 
 
 def _new_owner(asked: Asked) -> dict[str, Team | User | None]:

@@ -1,15 +1,16 @@
 """From the limits in a request to a budget's terms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
-from uuid import UUID
 
 from budgets import queries
 from budgets.api.endpoints import Asked
 from budgets.errors import InvalidInput
-from budgets.models import Budget, Enforcement, Organization
+from budgets.models import Account, Budget, BudgetTemplate, Organization
 from budgets.services.accounts import Terms, terms_of
+from budgets.services.limits import Limits
+from budgets.services.templates import members_budget
 
 _TERMS: Final[Mapping[str, str]] = {
     "max_budget": "max_budget",
@@ -17,17 +18,25 @@ _TERMS: Final[Mapping[str, str]] = {
     "soft_budget": "soft_budget",
     "budget_duration": "duration",
     "budget_time_zone": "time_zone",
+    "rpm_limit": "rpm_limit",
+    "tpm_limit": "tpm_limit",
+    "max_parallel_requests": "max_parallel_requests",
     "enforcement": "enforcement",
 }
-_CLEARED: Final[Mapping[str, Any]] = {"duration": "", "enforcement": Enforcement.STRICT.value}
-
-
-@dataclass(frozen=True, slots=True)
-class LimitChanges:
-    """What becomes of an account's own limits and of its links; None: nothing."""
-
-    terms: Terms | None
-    budgets: list[Budget] | None
+_MEMBER_TERMS: Final[Mapping[str, str]] = {
+    "team_member_budget": "max_budget",
+    "team_member_budget_duration": "duration",
+    "team_member_rpm_limit": "rpm_limit",
+    "team_member_tpm_limit": "tpm_limit",
+}
+TEMPLATES: Final[Mapping[str, str]] = {
+    "key_budget_id": BudgetTemplate.AppliesTo.KEY,
+    "member_budget_id": BudgetTemplate.AppliesTo.MEMBER,
+    "end_user_budget_id": BudgetTemplate.AppliesTo.END_USER,
+}
+_CLEARED: Final[Mapping[str, Any]] = {"duration": "", "enforcement": Terms().enforcement}
+_BESIDE: Final = ("budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit")
+_MODEL_RATES: Final = ("rpm_limit", "tpm_limit")
 
 
 def wanted_terms(asked: Asked, *, organization: Organization, base: Terms | None = None) -> Terms:
@@ -36,49 +45,176 @@ def wanted_terms(asked: Asked, *, organization: Organization, base: Terms | None
 
     :raises InvalidInput: if it tells how a limit is to count, and there is none
     """
-    if base is None:
-        base = Terms(time_zone=organization.time_zone)
-    cleared = {**_CLEARED, "time_zone": organization.time_zone}
-    said: dict[str, Any] = {
-        _TERMS[name]: cleared.get(_TERMS[name]) if value is None else value
-        for name, value in asked.items()
-        if name in _TERMS
-    }
-    terms = replace(base, **said)
-    if terms.says_nothing and asked.get("budget_time_zone"):
-        raise InvalidInput("budget_time_zone", "needs a max_budget or a budget_duration")
+    terms = _said(asked, _TERMS, organization, base)
+    if terms.says_nothing and not any(asked.get(name) for name in _BESIDE):
+        _check_nothing_to_say(asked)
     return terms
 
 
-def wanted_budgets(asked: Asked) -> list[Budget]:
+def _said(
+    asked: Asked, names: Mapping[str, str], organization: Organization, base: Terms | None
+) -> Terms:
+    cleared = {**_CLEARED, "time_zone": organization.time_zone}
+    said: dict[str, Any] = {
+        names[name]: cleared.get(names[name]) if value is None else value
+        for name, value in asked.items()
+        if name in names
+    }
+    return replace(base or Terms(time_zone=organization.time_zone), **said)
+
+
+def _check_nothing_to_say(asked: Asked) -> None:
+    for name, usual in (("budget_time_zone", None), ("enforcement", Terms().enforcement)):
+        if asked.get(name) not in {None, usual}:
+            raise InvalidInput(name, "needs a limit that it is about")
+
+
+def wanted_budgets(
+    asked: Asked, *, organization: Organization, field: str = "budget_id"
+) -> list[Budget]:
     """
     Return the shared budget that is to be linked, if one is.
 
+    :raises InvalidInput: if it is another organization's
     :raises NotFound: if there is none of that id
     """
-    public_id = asked.get("budget_id")
-    return [queries.find_shared_budget(public_id)] if public_id else []
+    public_id = asked.get(field)
+    if not public_id:
+        return []
+    budget = queries.find_shared_budget(public_id, field=field)
+    if budget.organization_id != organization.pk:
+        raise InvalidInput(field, "belongs to another organization")
+    return [budget]
 
 
-def wanted_changes(asked: Asked, *, account_id: UUID, organization: Organization) -> LimitChanges:
+def check_one_of(asked: Asked) -> None:
+    """
+    Return if the request states limits or links a budget, not both.
+
+    :raises InvalidInput: if it does both
+    """
+    stated = [name for name in _TERMS if asked.get(name) is not None]
+    if asked.get("budget_id") and stated:
+        raise InvalidInput("budget_id", f"is beside {stated[0]}: only one of the two can be")
+
+
+def new_limits(asked: Asked, *, organization: Organization) -> Limits:
+    """
+    Return the limits of what is to be made: those of its own win over a linked budget.
+
+    :raises InvalidInput: naming the field that does not fit
+    :raises NotFound: if there is no such budget
+    """
+    terms = wanted_terms(asked, organization=organization)
+    linked = wanted_budgets(asked, organization=organization)
+    return Limits(
+        terms=terms,
+        budgets=linked if terms.says_nothing else [],
+        windows=_windows(asked, terms),
+        models=_models(asked, terms, {}),
+        templates=_templates(asked, organization),
+        members=_members(asked, organization, None),
+    )
+
+
+def wanted_changes(asked: Asked, *, account: Account, organization: Organization) -> Limits:
     """
     Return what an update does to an account's limits: those of its own win over a linked budget.
 
     :raises InvalidInput: if a budget is to be linked beside limits of its own
     :raises NotFound: if there is no such budget
     """
-    own = queries.own_budget(account_id)
+    own = queries.own_budget(account.pk)
     base = terms_of(own) if own else None
     is_said = not _TERMS.keys().isdisjoint(asked)
     terms = wanted_terms(asked, organization=organization, base=base) if is_said else None
-    budgets = wanted_budgets(asked) if "budget_id" in asked else None
-    result = terms or base
-    if result is not None and not result.says_nothing:
-        if budgets:
-            problem = "is beside limits of its own, which win; clear those with null to link it"
-            raise InvalidInput("budget_id", problem)
-        budgets = []
-    return LimitChanges(terms, budgets)
+    result = terms or base or Terms(time_zone=organization.time_zone)
+    return Limits(
+        terms=terms,
+        budgets=_links(asked, organization, beside=result),
+        windows=_windows(asked, result),
+        models=_models(asked, result, queries.model_budgets(account.pk)),
+        templates=_templates(asked, organization),
+        members=_members(asked, organization, account),
+    )
+
+
+def _templates(asked: Asked, organization: Organization) -> dict[str, list[Budget]]:
+    """Return the shared budgets that whoever is under a team or organization gets."""
+    return {
+        applies_to: wanted_budgets(asked, organization=organization, field=field)
+        for field, applies_to in TEMPLATES.items()
+        if field in asked
+    }
+
+
+def _members(asked: Asked, organization: Organization, team: Account | None) -> Terms | None:
+    """Return what a team states for its members; None: what it does."""
+    is_said = not _MEMBER_TERMS.keys().isdisjoint(asked)
+    if not is_said and not asked.get("member_budget_id"):
+        return None
+    stated = members_budget(team) if team else None
+    terms = _said(asked, _MEMBER_TERMS, organization, terms_of(stated) if stated else None)
+    if asked.get("member_budget_id") and not terms.says_nothing:
+        problem = "is beside team_member_budget and its like, which win; clear those with null"
+        raise InvalidInput("member_budget_id", problem)
+    return terms if is_said else None
+
+
+def _links(asked: Asked, organization: Organization, *, beside: Terms) -> list[Budget] | None:
+    """Return the budgets to link; None: those that are."""
+    linked = wanted_budgets(asked, organization=organization)
+    if beside.says_nothing:
+        return linked if "budget_id" in asked else None
+    if linked:
+        problem = "is beside limits of its own, which win; clear those with null to link it"
+        raise InvalidInput("budget_id", problem)
+    return []
+
+
+def _windows(asked: Asked, base: Terms) -> list[Terms] | None:
+    """Return the budgets beside the main one, of whose time zone and enforcement they are."""
+    if "budget_limits" not in asked:
+        return None
+    return [
+        Terms(
+            max_budget=each["max_budget"],
+            duration=each["budget_duration"],
+            time_zone=base.time_zone,
+            enforcement=each.get("enforcement") or base.enforcement,
+        )
+        for each in asked["budget_limits"] or []
+    ]
+
+
+def _models(asked: Asked, base: Terms, kept: Mapping[str, Budget]) -> dict[str, Terms] | None:
+    """Return the budgets of single models; the fields for one rate change that rate of all."""
+    if not any(name in asked for name in _BESIDE[1:]):
+        return None
+    general = Terms(time_zone=base.time_zone, enforcement=base.enforcement)
+    if "model_max_budget" in asked:
+        given = asked["model_max_budget"] or {}
+        terms = {model: terms_of_model(each, general=general) for model, each in given.items()}
+    else:
+        terms = {model: terms_of(budget) for model, budget in kept.items()}
+    for rate in _MODEL_RATES:
+        if f"model_{rate}" in asked:
+            _set_rate(terms, rate, asked[f"model_{rate}"] or {}, general)
+    return {model: each for model, each in terms.items() if not each.says_nothing}
+
+
+def terms_of_model(given: Mapping[str, Any], *, general: Terms) -> Terms:
+    """Return ``general`` with what an entry of a model or provider says."""
+    said = {_TERMS[name]: value for name, value in given.items() if value is not None}
+    return replace(general, **said)
+
+
+def _set_rate(
+    terms: dict[str, Terms], rate: str, wanted: Mapping[str, int], general: Terms
+) -> None:
+    for model in terms.keys() | wanted.keys():
+        changed: dict[str, Any] = {rate: wanted.get(model)}
+        terms[model] = replace(terms.get(model, general), **changed)
 
 
 def wanted_values(asked: Asked, fields: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:

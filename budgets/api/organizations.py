@@ -3,18 +3,21 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.db import transaction
 from django.utils import timezone
 
 from budgets import queries
 from budgets.api import answers, inputs
 from budgets.api.answers import OrganizationDetailView, OrganizationView, UserView
 from budgets.api.endpoints import Asked, ManagementView, endpoint
-from budgets.api.limits import wanted_terms, wanted_values
+from budgets.api.limits import new_limits, wanted_changes, wanted_values
 from budgets.api.told import organization_views, team_views
 from budgets.figures import figures_of
 from budgets.models import Organization
 from budgets.queries import PAGE_SIZE_MAX
-from budgets.services.tenancy import create_organization
+from budgets.services.accounts import Terms
+from budgets.services.limits import set_limits
+from budgets.services.tenancy import create_organization, update_organization
 
 FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
     "organization_alias": ("name", ""),
@@ -22,6 +25,7 @@ FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
     "time_zone": ("time_zone", "UTC"),
     "models": ("allowed_models", []),
     "metadata": ("metadata", {}),
+    "blocked": ("blocked", False),
 }
 
 
@@ -34,10 +38,27 @@ class OrganizationNew(ManagementView):
         if public_id := asked.get("organization_id"):
             values["public_id"] = public_id
         zone = Organization(time_zone=values.get("time_zone", "UTC"))
-        organization = create_organization(
-            values=values, terms=wanted_terms(asked, organization=zone), now=now
-        )
+        limits = new_limits(asked, organization=zone)
+        with transaction.atomic():
+            organization = create_organization(values=values, terms=Terms(), now=now)
+            set_limits(account=organization.account, limits=limits, now=now)
         return organization_views([organization], at=now)[0]
+
+
+class OrganizationUpdate(ManagementView):
+    @endpoint(takes=inputs.UpdateOrganization, answers=answers.OrganizationRow)
+    def post(self, asked: Asked) -> OrganizationView:
+        """Change an organization: what is left out stays, null takes away."""
+        return _updated(asked)
+
+    @endpoint(
+        takes=inputs.UpdateOrganization,
+        answers=answers.OrganizationRow,
+        operation_id="organization_update_patch",
+    )
+    def patch(self, asked: Asked) -> OrganizationView:
+        """Do the same; this is LiteLLM's method."""
+        return _updated(asked)
 
 
 class OrganizationInfo(ManagementView):
@@ -58,12 +79,24 @@ class OrganizationInfo(ManagementView):
         return organization_views(found, at=timezone.now())
 
 
+def _updated(asked: Asked) -> OrganizationView:
+    now = timezone.now()
+    with transaction.atomic():
+        organization = queries.find_organization(asked["organization_id"], lock=True)
+        update_organization(organization=organization, values=wanted_values(asked, FIELDS))
+        limits = wanted_changes(asked, account=organization.account, organization=organization)
+        set_limits(account=organization.account, limits=limits, now=now)
+    return organization_views([organization], at=now)[0]
+
+
 def _detail(organization: Organization) -> OrganizationDetailView:
     now = timezone.now()
     teams = queries.all_teams().filter(organization=organization)
+    (shown,) = organization_views([organization], at=now)
     return OrganizationDetailView(
         organization=organization,
-        figures=organization_views([organization], at=now)[0].figures,
+        figures=shown.figures,
+        templates=shown.templates,
         members=_members(organization),
         teams=team_views(teams[:PAGE_SIZE_MAX], at=now),
         member_count=organization.memberships.count(),

@@ -13,7 +13,7 @@ from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
 from budgets.api.limits import (
     check_same_organization,
-    wanted_budgets,
+    new_limits,
     wanted_changes,
     wanted_organization,
     wanted_terms,
@@ -22,6 +22,8 @@ from budgets.api.limits import (
 from budgets.api.told import key_views, member_views, team_view, team_views, user_views
 from budgets.models import Membership, Team, User
 from budgets.queries import PAGE_SIZE_MAX
+from budgets.services.accounts import Terms
+from budgets.services.limits import set_limits
 from budgets.services.onboarding import Invited, add_members, open_team
 from budgets.services.tenancy import (
     DEFAULT_ORGANIZATION,
@@ -48,14 +50,17 @@ class TeamNew(ManagementView):
         values = wanted_values(asked, FIELDS)
         if public_id := asked.get("team_id"):
             values["public_id"] = public_id
-        team = open_team(
-            organization=organization,
-            values=values,
-            terms=wanted_terms(asked, organization=organization),
-            budgets=wanted_budgets(asked),
-            invited=_invited(asked.get("members_with_roles") or []),
-            now=now,
-        )
+        limits = new_limits(asked, organization=organization)
+        with transaction.atomic():
+            team = open_team(
+                organization=organization,
+                values=values,
+                terms=Terms(),
+                budgets=(),
+                invited=_invited(asked.get("members_with_roles") or []),
+                now=now,
+            )
+            set_limits(account=team.account, limits=limits, now=now)
         return team_view(team, at=now)
 
 
@@ -67,16 +72,9 @@ class TeamUpdate(ManagementView):
         with transaction.atomic():
             team = queries.find_team(asked["team_id"], lock=True)
             check_same_organization(asked, team.organization)
-            changes = wanted_changes(
-                asked, account_id=team.account_id, organization=team.organization
-            )
-            update_team(
-                team=team,
-                values=wanted_values(asked, FIELDS),
-                terms=changes.terms,
-                budgets=changes.budgets,
-                now=now,
-            )
+            limits = wanted_changes(asked, account=team.account, organization=team.organization)
+            update_team(team=team, values=wanted_values(asked, FIELDS), terms=None, now=now)
+            set_limits(account=team.account, limits=limits, now=now)
         return team_view(team, at=now)
 
 
@@ -136,6 +134,7 @@ class TeamMemberAdd(ManagementView):
         return AddedMembersView(
             team=team,
             figures=shown.figures,
+            templates=shown.templates,
             updated_users=user_views(users, organization=team.organization, at=now),
             updated_team_memberships=member_views(added, at=now),
         )
@@ -149,7 +148,7 @@ class TeamMemberUpdate(ManagementView):
         with transaction.atomic():
             member = _member(asked, lock=True)
             changes = wanted_changes(
-                asked, account_id=member.account_id, organization=member.team.organization
+                asked, account=member.account, organization=member.team.organization
             )
             update_member(member=member, role=asked.get("role"), terms=changes.terms, now=now)
         return member_views([member], at=now)[0]

@@ -5,10 +5,20 @@ from datetime import datetime
 
 from django.db.models import prefetch_related_objects
 
-from budgets.api.answers import KeyView, MemberView, OrganizationView, TeamView, UserView
+from budgets.api.answers import (
+    CustomerView,
+    KeyView,
+    MemberView,
+    OrganizationView,
+    TagView,
+    TeamView,
+    Templates,
+    UserView,
+)
 from budgets.figures import figures_of
-from budgets.models import ApiKey, Membership, Organization, Team, User
-from budgets.queries import membership_for
+from budgets.models import ApiKey, EndUser, Membership, Organization, Tag, Team, User
+from budgets.queries import membership_for, templates_of
+from budgets.services.templates import MEMBER, members_budget_id
 
 
 def key_views(keys: Iterable[ApiKey], *, at: datetime) -> list[KeyView]:
@@ -24,8 +34,21 @@ def key_view(key: ApiKey, *, at: datetime, secret: str = "") -> KeyView:
 def team_views(teams: Iterable[Team], *, at: datetime) -> list[TeamView]:
     teams = list(teams)
     prefetch_related_objects(teams, "memberships__user")
-    figures = figures_of([team.account_id for team in teams], at=at)
-    return [TeamView(team, figures[team.account_id]) for team in teams]
+    ids = [team.account_id for team in teams]
+    figures, templates = figures_of(ids, at=at), templates_of(ids)
+    return [
+        TeamView(team, figures[team.account_id], _stated(team, templates.get(team.account_id, {})))
+        for team in teams
+    ]
+
+
+def _stated(team: Team, templates: Templates) -> Templates:
+    """Tell apart what the team itself states for its members, and what it links for them."""
+    of_members = templates.get(MEMBER)
+    if of_members is None or of_members.public_id != members_budget_id(team.account_id):
+        return templates
+    others = {kind: budget for kind, budget in templates.items() if kind != MEMBER}
+    return {**others, "stated": of_members}
 
 
 def team_view(team: Team, *, at: datetime) -> TeamView:
@@ -60,5 +83,21 @@ def organization_views(
     organizations: Iterable[Organization], *, at: datetime
 ) -> list[OrganizationView]:
     organizations = list(organizations)
-    figures = figures_of([each.account_id for each in organizations], at=at)
-    return [OrganizationView(each, figures[each.account_id]) for each in organizations]
+    ids = [each.account_id for each in organizations]
+    figures, templates = figures_of(ids, at=at), templates_of(ids)
+    return [
+        OrganizationView(each, figures[each.account_id], templates.get(each.account_id, {}))
+        for each in organizations
+    ]
+
+
+def customer_views(end_users: Iterable[EndUser], *, at: datetime) -> list[CustomerView]:
+    end_users = list(end_users)
+    figures = figures_of([each.account_id for each in end_users], at=at)
+    return [CustomerView(each, each.organization, figures[each.account_id]) for each in end_users]
+
+
+def tag_views(tags: Iterable[Tag], *, at: datetime) -> list[TagView]:
+    tags = list(tags)
+    figures = figures_of([each.account_id for each in tags], at=at)
+    return [TagView(each, each.organization, figures[each.account_id]) for each in tags]

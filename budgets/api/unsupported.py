@@ -9,17 +9,9 @@ from typing import Final
 
 from budgets.api.endpoints import Defaults
 
-_RATES: Final[Defaults] = {
-    "max_parallel_requests": None,
-    "rpm_limit": None,
-    "tpm_limit": None,
-    "tpd_limit": None,
-}
 _BUDGET: Final[Defaults] = {
-    **_RATES,
-    "budget_limits": [],
     "budget_reset_at": None,
-    "model_max_budget": {},
+    "tpd_limit": None,
     "temp_budget_expiry": None,
     "temp_budget_increase": None,
 }
@@ -27,8 +19,6 @@ _MODEL_RATES: Final[Defaults] = {
     "default_estimated_output_tokens": None,
     "default_estimated_output_tokens_per_model": {},
     "mcp_rpm_limit": {},
-    "model_rpm_limit": {},
-    "model_tpm_limit": {},
 }
 _GUARDS: Final[Defaults] = {
     "access_group_ids": [],
@@ -96,11 +86,7 @@ _OF_TEAM: Final[Defaults] = {
     "enforced_file_expires_after": None,
     "model_aliases": {},
     "secret_manager_settings": {},
-    "team_member_budget": None,
-    "team_member_budget_duration": None,
     "team_member_key_duration": None,
-    "team_member_rpm_limit": None,
-    "team_member_tpm_limit": None,
 }
 NEW_TEAM: Final[Defaults] = {
     **_OF_TEAM,
@@ -112,10 +98,8 @@ NEW_TEAM: Final[Defaults] = {
 UPDATE_TEAM: Final[Defaults] = {**_OF_TEAM, "spend": None}
 _OF_MEMBER: Final[Defaults] = {
     "allowed_models": [],
-    "rpm_limit": None,
     "temp_budget_expiry": None,
     "temp_budget_increase": None,
-    "tpm_limit": None,
 }
 ADD_MEMBER: Final[Defaults] = _OF_MEMBER
 UPDATE_MEMBER: Final[Defaults] = _OF_MEMBER
@@ -138,12 +122,30 @@ NEW_ORGANIZATION: Final[Defaults] = {
     "allowed_models": [],
     # A shared budget belongs to an organization, which must exist first.
     "budget_id": None,
-    "model_rpm_limit": {},
-    "model_tpm_limit": {},
     "object_permission": None,
 }
+UPDATE_ORGANIZATION: Final[Defaults] = {
+    **_BUDGET,
+    "allowed_models": [],
+    "object_permission": None,
+    "spend": None,
+    "updated_by": None,
+}
+UPDATE_CUSTOMER: Final[Defaults] = {
+    "allowed_model_region": None,
+    "budget_reset_at": None,
+    "default_model": None,
+    "object_permission": None,
+    "spend": None,
+    "tpd_limit": None,
+}
+NEW_CUSTOMER: Final[Defaults] = {**UPDATE_CUSTOMER, "spend": 0}
+TAG: Final[Defaults] = {"model_info": {}, "models": [], "tpd_limit": None}
+LIST_TAGS: Final[Defaults] = {"end_date": "", "start_date": ""}
 NEW_BUDGET: Final[Defaults] = {
-    **_RATES,
     "budget_reset_at": None,
     "model_max_budget": {},
+    "tpd_limit": None,
 }
+WINDOW: Final[Defaults] = {"reset_at": None}
+MODEL_LIMIT: Final[Defaults] = {"budget_reset_at": None, "soft_budget": None, "tpd_limit": None}

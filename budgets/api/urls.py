@@ -1,8 +1,23 @@
 from django.urls import path
 
-from budgets.api import budgets, keys, organizations, teams, users
+from budgets.api import budgets, customers, keys, organizations, platform, tags, teams, users
+
+CUSTOMER = {
+    "new": customers.CustomerNew,
+    "update": customers.CustomerUpdate,
+    "delete": customers.CustomerDelete,
+    "block": customers.CustomerBlock,
+    "unblock": customers.CustomerUnblock,
+    "info": customers.CustomerInfo,
+    "list": customers.CustomerList,
+}
 
 urlpatterns = [
+    *(
+        path(f"{prefix}/{name}", view.as_view(), name=f"{prefix}-{name}")
+        for prefix in ("customer", "end_user")
+        for name, view in CUSTOMER.items()
+    ),
     path("key/generate", keys.KeyGenerate.as_view(), name="key-generate"),
     path("key/update", keys.KeyUpdate.as_view(), name="key-update"),
     path("key/regenerate", keys.KeyRegenerate.as_view(), name="key-regenerate"),
@@ -27,7 +42,24 @@ urlpatterns = [
     path("user/info", users.UserInfo.as_view(), name="user-info"),
     path("user/list", users.UserList.as_view(), name="user-list"),
     path("organization/new", organizations.OrganizationNew.as_view(), name="organization-new"),
+    path(
+        "organization/update",
+        organizations.OrganizationUpdate.as_view(),
+        name="organization-update",
+    ),
     path("organization/info", organizations.OrganizationInfo.as_view(), name="organization-info"),
+    path("tag/new", tags.TagNew.as_view(), name="tag-new"),
+    path("tag/update", tags.TagUpdate.as_view(), name="tag-update"),
+    path("tag/delete", tags.TagDelete.as_view(), name="tag-delete"),
+    path("tag/info", tags.TagInfo.as_view(), name="tag-info"),
+    path("tag/list", tags.TagList.as_view(), name="tag-list"),
+    path("provider/budgets", platform.ProviderBudgets.as_view(), name="provider-budgets"),
+    path("api/v1/model-budgets", platform.ModelBudgets.as_view(), name="model-budgets"),
+    path(
+        "api/v1/model-budgets/delete",
+        platform.ModelBudgetDelete.as_view(),
+        name="model-budget-delete",
+    ),
     path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
     path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),
     path("budget/info", budgets.BudgetInfo.as_view(), name="budget-info"),

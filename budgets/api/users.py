@@ -13,16 +13,17 @@ from budgets.api import answers, inputs
 from budgets.api.answers import UserDetailView, UserPageView, UserView, UserWithKeyView
 from budgets.api.endpoints import Asked, ManagementView, endpoint
 from budgets.api.limits import (
-    wanted_budgets,
+    new_limits,
     wanted_changes,
     wanted_organization,
-    wanted_terms,
     wanted_values,
 )
 from budgets.api.told import key_view, key_views, team_views, user_view, user_views
 from budgets.errors import InvalidInput
 from budgets.models import Organization, Team, User, UserRole
 from budgets.queries import PAGE_SIZE_MAX
+from budgets.services.accounts import Terms
+from budgets.services.limits import set_limits
 from budgets.services.onboarding import FirstKey, Newcomer, register_user
 from budgets.services.tenancy import DEFAULT_ORGANIZATION, join_organization, update_user
 
@@ -41,7 +42,11 @@ class UserNew(ManagementView):
         """Make a user, and unless told otherwise a key for it; limits are the user's."""
         now = timezone.now()
         newcomer = _newcomer(asked, now)
-        user, issued = register_user(newcomer=newcomer, now=now)
+        limits = new_limits(asked, organization=newcomer.organization)
+        with transaction.atomic():
+            user, issued = register_user(newcomer=newcomer, now=now)
+            joined = join_organization(organization=newcomer.organization, user=user)
+            set_limits(account=joined.account, limits=limits, now=now)
         shown = user_view(user, organization=newcomer.organization, at=now)
         return UserWithKeyView(
             user=user,
@@ -60,15 +65,11 @@ class UserUpdate(ManagementView):
             user = _user(asked)
             organization = _organization_of(user, asked)
             account = join_organization(organization=organization, user=user).account
-            changes = wanted_changes(asked, account_id=account.pk, organization=organization)
+            limits = wanted_changes(asked, account=account, organization=organization)
             update_user(
-                user=user,
-                values=_values(asked),
-                organization=organization,
-                terms=changes.terms,
-                budgets=changes.budgets,
-                now=now,
+                user=user, values=_values(asked), organization=organization, terms=None, now=now
             )
+            set_limits(account=account, limits=limits, now=now)
         return user_view(user, organization=organization, at=now)
 
 
@@ -120,8 +121,7 @@ def _newcomer(asked: Asked, now: datetime) -> Newcomer:
     return Newcomer(
         organization=organization,
         values=values,
-        terms=wanted_terms(asked, organization=organization),
-        budgets=wanted_budgets(asked),
+        terms=Terms(),
         teams=teams,
         first_key=FirstKey(_key_values(asked, now), team) if asked["auto_create_key"] else None,
     )

@@ -30,6 +30,7 @@ from budgets.services.accounts import (
     rename_account,
     set_private_budget,
 )
+from budgets.services.templates import forget_templates
 
 DEFAULT_ORGANIZATION: Final = "default"
 GLOBAL_SCOPE: Final = 0
@@ -72,7 +73,7 @@ def update_organization(*, organization: Organization, values: Values) -> Organi
 
 
 def _check_currency(organization: Organization, values: Values) -> None:
-    kept = Organization.objects.select_for_update().get(pk=organization.pk)
+    kept = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
     if values.get("currency", kept.currency) == kept.currency:
         return
     spent = PeriodTotal.objects.filter(account=organization.account, events__gt=0)
@@ -131,6 +132,7 @@ def delete_teams(*, teams: Iterable[Team]) -> None:
     with transaction.atomic():
         for team in teams:
             with change(scope=team.organization_id):
+                forget_templates(holder=team.account)
                 team.delete()
 
 

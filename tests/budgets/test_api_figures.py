@@ -165,13 +165,13 @@ def make_many(cast: Cast, count: int) -> None:
 @pytest.mark.parametrize(
     ("path", "query", "most"),
     [
-        ("/key/list", {"return_full_object": "true", "organization_id": "organization"}, 6),
+        ("/key/list", {"return_full_object": "true", "organization_id": "organization"}, 11),
         ("/key/list", {"organization_id": "organization"}, 2),
-        ("/team/list", {"organization_id": "organization"}, 8),
-        ("/team/info", {"team_id": "team"}, 18),
-        ("/user/list", {"organization_ids": "organization"}, 11),
-        ("/user/info", {"user_id": "user"}, 21),
-        ("/organization/info", {"organization_id": "organization"}, 19),
+        ("/team/list", {"organization_id": "organization"}, 13),
+        ("/team/info", {"team_id": "team"}, 39),
+        ("/user/list", {"organization_ids": "organization"}, 16),
+        ("/user/info", {"user_id": "user"}, 36),
+        ("/organization/info", {"organization_id": "organization"}, 40),
         ("/budget/list", {"organization_id": "organization"}, 2),
     ],
 )
