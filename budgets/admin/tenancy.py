@@ -14,18 +14,21 @@ from budgets.admin import history
 from budgets.admin.accounts import write_limits
 from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import (
-    DURATIONS,
-    LIMIT_FIELDS,
-    OwnLimitAdmin,
-    ServiceForm,
-    TermsForm,
     amount_field,
     is_autocomplete,
     models_field,
     only_organization,
     organization_from,
-    own_budget,
     zone_field,
+)
+from budgets.admin.limits import (
+    LIMIT_FIELDS,
+    LimitsForm,
+    OwnLimitColumns,
+    TermsForm,
+    duration_field,
+    mode_field,
+    rate_field,
 )
 from budgets.admin.lists import (
     FiguresAdmin,
@@ -34,7 +37,7 @@ from budgets.admin.lists import (
     models_column,
     two_lines,
 )
-from budgets.admin.theme import Select, TabularInline, TextInput
+from budgets.admin.theme import TabularInline, TextInput
 from budgets.fields import PUBLIC_ID_LENGTH_MAX
 from budgets.models import Membership, Organization, PeriodTotal, Team
 from budgets.services import tenancy
@@ -68,7 +71,7 @@ class HolderForm(TermsForm):
         return {name: value for name, value in values.items() if name != "public_id" or value}
 
 
-class HolderAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
+class HolderAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     """Base of what holds an account: a link to it, and its budgets' changes in the history."""
 
     error_fields = {"organization_id": "public_id", "team_id": "public_id"}
@@ -148,38 +151,26 @@ class OrganizationAdmin(HolderAdmin):
         return display.count(obj.number_of_teams)
 
 
-class MemberForm(ServiceForm):
+class MemberForm(LimitsForm):
     max_budget = amount_field(label="Limit", help_text="")
-    budget_duration = forms.ChoiceField(
-        label="Every", choices=DURATIONS, required=False, widget=Select
-    )
+    budget_duration = duration_field()
+    rpm_limit = rate_field(label="Requests a minute")
+    tpm_limit = rate_field(label="Tokens a minute")
+    max_parallel_requests = rate_field(label="At once")
+    enforcement = mode_field()
 
     class Meta:
         model = Membership
         fields = ("user", "role")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if (budget := own_budget(self.instance)) is not None:
-            self.initial["max_budget"] = budget.max_budget
-            self.initial["budget_duration"] = budget.duration
 
-    def changed_terms(self, *, zone: str) -> Terms | None:
-        if not {"max_budget", "budget_duration"} & set(self.changed_data):
-            return None
-        kept = own_budget(self.instance)
-        return Terms(
-            max_budget=self.cleaned_data["max_budget"],
-            soft_budget=kept.soft_budget if kept else None,
-            duration=self.cleaned_data["budget_duration"],
-            time_zone=kept.time_zone if kept else zone,
-        )
-
-
-class MemberInline(TabularInline):
+class MemberInline(OwnLimitColumns, TabularInline):
     model = Membership
     form = MemberForm
-    fields = ("user", "role", "max_budget", "budget_duration", "account_link")
+    fields = (
+        "user", "role", "max_budget", "budget_duration", "rpm_limit", "tpm_limit",
+        "max_parallel_requests", "enforcement", "account_link",
+    )  # fmt: skip
     readonly_fields = ("account_link",)
     autocomplete_fields = ("user",)
     verbose_name = "member"
