@@ -37,6 +37,7 @@ from budgets.admin.lists import (
     models_column,
     two_lines,
 )
+from budgets.admin.templates import EXPLAINED, TEMPLATE_FIELDS, TemplateColumns, TemplatesForm
 from budgets.admin.theme import TabularInline, TextInput
 from budgets.fields import PUBLIC_ID_LENGTH_MAX
 from budgets.models import Membership, Organization, PeriodTotal, Team
@@ -88,7 +89,7 @@ class HolderAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
         return blocked_state(blocked=obj.blocked)
 
 
-class OrganizationForm(HolderForm):
+class OrganizationForm(HolderForm, TemplatesForm):
     time_zone = zone_field()
 
     class Meta:
@@ -97,7 +98,7 @@ class OrganizationForm(HolderForm):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(HolderAdmin):
+class OrganizationAdmin(TemplateColumns, HolderAdmin):
     purpose = "An organization is a tenant: what belongs to one is invisible to another."
     form = OrganizationForm
     list_display = ("called", "used", "currency", "time_zone", "teams_count", "state")
@@ -115,6 +116,7 @@ class OrganizationAdmin(HolderAdmin):
         return (
             (None, {"fields": ("name", ("currency", "time_zone"), "blocked")}),
             ("Limits", {"fields": (*LIMIT_FIELDS, *account)}),
+            *_templates(obj),
             ("Access", {"fields": ("allowed_models",)}),
             ("For programs", {"fields": ("public_id", "metadata")}),
         )
@@ -141,6 +143,7 @@ class OrganizationAdmin(HolderAdmin):
                 organization=organization, values=form.values(ORGANIZATION_FIELDS)
             )
             write_limits(account=organization.account, form=form)
+            form.write_templates(holder=organization.account)
 
     @column(description="Organization", ordering="name")
     def called(self, obj: Organization) -> str:
@@ -188,14 +191,14 @@ class MemberInline(OwnLimitColumns, TabularInline):
         return link(obj.account, "Spending") if obj.pk else ""
 
 
-class TeamForm(HolderForm):
+class TeamForm(HolderForm, TemplatesForm):
     class Meta:
         model = Team
         fields = ("organization", *TEAM_FIELDS)
 
 
 @admin.register(Team)
-class TeamAdmin(HolderAdmin):
+class TeamAdmin(TemplateColumns, HolderAdmin):
     purpose = "A team is a group of people and keys with one account above theirs."
     form = TeamForm
     list_display = ("called", "organization", "used", "access", "members_count", "state")
@@ -221,6 +224,7 @@ class TeamAdmin(HolderAdmin):
         return (
             (None, {"fields": ("organization", "name", "blocked")}),
             ("Limits", {"fields": (*LIMIT_FIELDS, *account)}),
+            *_templates(obj),
             ("Access", {"fields": ("allowed_models",)}),
             ("For programs", {"fields": ("public_id", "metadata")}),
         )
@@ -248,9 +252,11 @@ class TeamAdmin(HolderAdmin):
     def update(self, request: HttpRequest, form: Any) -> None:
         team = form.instance
         terms = form.changed_terms(zone=team.organization.time_zone)
-        tenancy.update_team(
-            team=team, values=form.values(TEAM_FIELDS), terms=terms, now=timezone.now()
-        )
+        with changes.change(scope=team.organization_id):
+            tenancy.update_team(
+                team=team, values=form.values(TEAM_FIELDS), terms=terms, now=timezone.now()
+            )
+            form.write_templates(holder=team.account)
 
     def delete_model(self, request: HttpRequest, obj: Team) -> None:
         tenancy.delete_teams(teams=[obj])
@@ -273,6 +279,12 @@ class TeamAdmin(HolderAdmin):
     @column(description="Members")
     def members_count(self, obj: Any) -> str:
         return display.count(obj.number_of_members)
+
+
+def _templates(obj: Any) -> tuple[Any, ...]:
+    if obj is None:
+        return ()
+    return (("For each", {"fields": TEMPLATE_FIELDS, "description": EXPLAINED}),)
 
 
 def _write_member(team: Team, row: Any) -> None:

@@ -110,7 +110,7 @@ def test_a_form_that_shows_fewer_terms_leaves_the_others(cast: Cast, root: Clien
     save(root, Pages(Team).url("change", cast.team.pk), **{"memberships-0-max_budget": "9"})
 
     own = Budget.objects.get(private_to=member.account)
-    assert (own.max_budget, own.soft_budget) == (9, 4)
+    assert (own.max_budget, own.soft_budget) == (Decimal(9), Decimal(4))
     assert (own.duration, own.time_zone, own.enforcement) == ("1w", "Asia/Tokyo", "strict")
 
 
@@ -147,11 +147,11 @@ def test_a_days_budget_is_put_beside_a_months_changed_and_taken_away(
     changed = Budget.objects.get(window_of=account)
     save(root, url, **{"windows-0-DELETE": "on"})
 
-    assert (day.duration, day.max_budget, day.enforcement) == ("1d", 3, "adaptive")
+    assert (day.duration, day.max_budget, day.enforcement) == ("1d", Decimal(3), "adaptive")
     assert "USD 0.00 of USD 3.00 a day" in page
     assert "USD 0.00 of USD 50.00 a month" in page
     assert "Further budget" in page
-    assert (changed.pk, changed.max_budget, changed.enforcement) == (day.pk, 4, "strict")
+    assert (changed.pk, changed.max_budget, changed.enforcement) == (day.pk, Decimal(4), "strict")
     assert not Budget.objects.filter(window_of=account).exists()
     assert Budget.objects.get(private_to=account).max_budget == 50
 
@@ -206,10 +206,10 @@ def test_a_model_of_a_holder_is_limited_shown_and_set_free(cast: Cast, root: Cli
     changed = Budget.objects.get(private_to=account)
     save(root, url, **{"models-0-DELETE": "on"})
 
-    assert (own.max_budget, own.duration, own.rpm_limit) == (7, "1mo", 10)
+    assert (own.max_budget, own.duration, own.rpm_limit) == (Decimal(7), "1mo", 10)
     assert "USD 0.00 of USD 7.00 a month" in page
     assert ACCOUNT.url("change", account.pk) in page
-    assert (changed.max_budget, changed.rpm_limit) == (8, 10)
+    assert (changed.max_budget, changed.rpm_limit) == (Decimal(8), 10)
     assert not Budget.objects.filter(private_to=account).exists()
 
 
@@ -281,7 +281,7 @@ def test_a_budget_for_providers_is_made_and_changed_here(root: Client) -> None:
 
     made.refresh_from_db()
     assert made.organization is None
-    assert (made.max_budget, made.enforcement, made.time_zone) == (11, "strict", "UTC")
+    assert (made.max_budget, made.enforcement, made.time_zone) == (Decimal(11), "strict", "UTC")
 
 
 def test_the_search_for_a_platform_accounts_budgets_finds_those_of_no_organization(
@@ -302,3 +302,19 @@ def test_the_search_for_a_platform_accounts_budgets_finds_those_of_no_organizati
     )  # fmt: skip
 
     assert [each["id"] for each in answer.json()["results"]] == [str(ours.pk)]
+
+
+def test_the_history_of_an_account_names_further_budgets_and_those_of_models_also_once_gone(
+    cast: Cast, root: Client
+) -> None:
+    account = cast.key(name="told").key.account
+    url = ACCOUNT.url("change", account.pk)
+    save(root, url, **windows({"budget_duration": "1d", "max_budget": "3"}))
+    save(root, url, **models({"called": "gpt-4o", "max_budget": "7"}))
+    save(root, url, **{"windows-0-DELETE": "on"})
+
+    page = text_of(root.get(ACCOUNT.url("history", account.pk)))
+
+    assert "further budget created" in " ".join(page.split())
+    assert "further budget deleted" in " ".join(page.split())
+    assert "limit of gpt-4o for told" in page
