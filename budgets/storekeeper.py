@@ -402,10 +402,10 @@ WINDOW_SECONDS: Final = 60
 class Pace:
     """Requests and tokens of an account in the last minute, and its requests under way."""
 
-    requests: int
-    tokens: int
+    requests: int | None
+    tokens: int | None
     in_flight: int | None
-    """None: no limit on requests at once has asked for it yet, so that nobody counts them."""
+    """None: unknown; no limit on requests at once has asked for it yet, so nobody counts them."""
 
 
 def pace_of(account: UUID) -> Pace:

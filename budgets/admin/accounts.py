@@ -1,16 +1,18 @@
 """Accounts: what each has spent and reserved of which limit, and which budgets hold on it."""
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin import display as column
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import path
 from django.utils import timezone
 
 from budgets import changes
-from budgets.admin import bars, figures, history
+from budgets.admin import account_page, bars, history, platform
 from budgets.admin.account_parts import (
     ModelInline,
     TotalInline,
@@ -19,10 +21,9 @@ from budgets.admin.account_parts import (
     write_windows,
 )
 from budgets.admin.base import ServiceAdmin
-from budgets.admin.forms import SharedBudgetsField
-from budgets.admin.holders import holder_of
+from budgets.admin.forms import SharedBudgetsField, is_autocomplete
 from budgets.admin.limits import LIMIT_FIELDS, OwnLimitColumns, TermsForm, zone_of
-from budgets.admin.lists import FiguresAdmin, UsedFilter, link, two_lines
+from budgets.admin.lists import FiguresAdmin, UsedFilter, two_lines
 from budgets.models import PLATFORM, PLATFORM_KINDS, Account, AccountKind, Budget
 from budgets.services import accounts
 
@@ -38,7 +39,32 @@ def write_limits(*, account: Account, form: Any) -> None:
             accounts.link_budgets(account=account, budgets=linked, now=now)
 
 
-WITHOUT_MODELS = (*PLATFORM_KINDS, AccountKind.HOLDER_MODEL)
+LOOKUPS: Final = ("holder__id__exact", "budgets__id__exact")
+NARROWING: Final = ("q", "used", "holder__id__exact")
+WITHOUT_MODELS: Final = (*PLATFORM_KINDS, AccountKind.HOLDER_MODEL)
+
+
+class KindFilter(SimpleListFilter):
+    """All but the models of holders: there is one for every model that any of them has called."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*AccountKind.choices, ("any", "All")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
+        if self.value() in AccountKind.values:
+            return queryset.filter(kind=self.value())
+        is_narrowed = any(request.GET.get(name) for name in NARROWING)
+        if self.value() == "any" or is_narrowed or is_autocomplete(request):
+            return queryset
+        return queryset.exclude(kind=AccountKind.HOLDER_MODEL)
+
+    def choices(self, changelist: Any) -> Any:
+        all_of_them, *others = super().choices(changelist)
+        yield {**all_of_them, "display": "All but models of holders"}
+        yield from others
 
 
 class AccountForm(TermsForm):
@@ -66,7 +92,7 @@ class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     list_display = ("holder", "organization", "used", "next_reset")
     list_filter = (
         UsedFilter,
-        "kind",
+        KindFilter,
         ("organization", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("organization",)
@@ -76,6 +102,13 @@ class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     change_form_outer_before_template = "budgets/account_figures.html"
     error_fields = {"budget_id": "shared_budgets"}
     readonly_fields = ("kind", "label", "organization", "id", "created_at")
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return lookup in LOOKUPS or super().lookup_allowed(lookup, value, request)
+
+    def get_urls(self) -> Any:
+        open_view = self.admin_site.admin_view(platform.open_view)
+        return [path("platform/", open_view, name=platform.OPENED_AT), *super().get_urls()]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         """Leave out budgets of single models where the account is about a model or provider."""
@@ -111,7 +144,7 @@ class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
         return history.rows_of_budgets(obj)
 
     def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return _shown(obj) if obj else {}
+        return account_page.shown(obj, now=timezone.now()) if obj else {}
 
     @column(description="Account", ordering="label")
     def holder(self, obj: Account) -> str:
@@ -127,22 +160,3 @@ class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
         return (
             ", ".join(map(str, obj.budgets.filter(private_to=None, window_of=None))) or bars.NOTHING
         )
-
-
-def _shown(account: Account) -> dict[str, Any]:
-    now = timezone.now()
-    found = figures.of_account(account, now=now)
-    holder = holder_of(account)
-    return {
-        "figures": found,
-        "limits": [
-            (
-                bars.bar(each),
-                each.budget,
-                each.resets_at and bars.when(each.resets_at, now=now),
-            )
-            for each in found.budgets
-        ],
-        "lifetime": bars.amount(found.lifetime, found.currency),
-        "holder_link": link(holder) if holder else "",
-    }

@@ -39,7 +39,9 @@ def rows_of_budgets(account: Account) -> Q:
     taken off, and of what it gives to accounts under it.
     """
     ids = [str(account.pk), *map(str, _limited_models(account))]
-    held = Budget.objects.filter(accounts__in=ids).values_list("pk", flat=True).distinct()
+    held = (
+        Budget.objects.filter(accounts__in=map(UUID, ids)).values_list("pk", flat=True).distinct()
+    )
     own = _names_one_of("private_to_id", ids) | _names_one_of("window_of_id", ids)
     return (
         Q(table_name=AccountBudget._meta.db_table) & _names_one_of("account_id", ids)

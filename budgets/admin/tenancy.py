@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from budgets import changes, display
-from budgets.admin import history
+from budgets.admin import history, overcommitted
 from budgets.admin.accounts import write_limits
 from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import (
@@ -89,6 +89,15 @@ class HolderAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
         return blocked_state(blocked=obj.blocked)
 
 
+class GroupAdmin(TemplateColumns, HolderAdmin):
+    """Base of what has others under it: what each of them has, and whether that adds up."""
+
+    change_form_outer_before_template = "budgets/overcommitted.html"
+
+    def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"overcommitted": overcommitted.note(obj.account)} if obj else {}
+
+
 class OrganizationForm(HolderForm, TemplatesForm):
     time_zone = zone_field()
 
@@ -98,7 +107,7 @@ class OrganizationForm(HolderForm, TemplatesForm):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(TemplateColumns, HolderAdmin):
+class OrganizationAdmin(GroupAdmin):
     purpose = "An organization is a tenant: what belongs to one is invisible to another."
     form = OrganizationForm
     list_display = ("called", "used", "currency", "time_zone", "teams_count", "state")
@@ -198,7 +207,7 @@ class TeamForm(HolderForm, TemplatesForm):
 
 
 @admin.register(Team)
-class TeamAdmin(TemplateColumns, HolderAdmin):
+class TeamAdmin(GroupAdmin):
     purpose = "A team is a group of people and keys with one account above theirs."
     form = TeamForm
     list_display = ("called", "organization", "used", "access", "members_count", "state")

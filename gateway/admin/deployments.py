@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin import display as column
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -16,8 +17,10 @@ from budgets import display, money
 from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import ExactDecimalField
 from budgets.admin.lists import blocked_state, link, page_of, two_lines
+from budgets.admin.platform import section
 from budgets.admin.theme import ChangeList, TextInput, URLInput, action
 from gateway import connection_test, providers, services
+from gateway.admin import platform
 from gateway.admin.credentials import secret_field
 from gateway.admin.pricing import in_force
 from gateway.models import Deployment
@@ -150,6 +153,7 @@ class DeploymentAdmin(ServiceAdmin):
     actions_detail = ("test_connection",)
     actions_row = ("test_connection",)
     readonly_fields = ("price_now", "public_id", "created_at", "updated_at")
+    change_form_outer_after_template = "budgets/platform_section.html"
     error_fields = {"model_info.id": "model_name"}
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -175,6 +179,13 @@ class DeploymentAdmin(ServiceAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PricedChangeList
+
+    def get_urls(self) -> Any:
+        page = self.admin_site.admin_view(platform.page)
+        return [path("budgets/", page, name="gateway_platform"), *super().get_urls()]
+
+    def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return section(platform.things_of(obj)) if obj else {}
 
     def create(self, request: HttpRequest, form: Any) -> Deployment:
         return services.create_deployment(
