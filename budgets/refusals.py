@@ -18,7 +18,7 @@ REASONS: Final[Mapping[str, str]] = {
     BudgetBusy.code: "Held by requests under way",
     RateLimited.code: "Too many in a minute",
     TooManyAtOnce.code: "Too many at once",
-    LimitKind.MONEY.value: "Budget",
+    LimitKind.MONEY.value: "Above the budget",
     LimitKind.REQUESTS.value: "Requests in a minute",
     LimitKind.TOKENS.value: "Tokens in a minute",
     LimitKind.PARALLEL.value: "Requests at once",

@@ -39,7 +39,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
-        ("Platform budgets", "account_tree", "budgets", "account", "gateway_platform"),
+        ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),
     )),
     ("System", (
         ("History", "history", "budgets", "change"),
@@ -86,7 +86,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
     for title, pages in _GROUPS:
         items = [
-            {"title": name, "icon": icon, "link": reverse(f"admin:{_page(app, model, *page)}")}
+            {"title": name, "icon": icon, "link": reverse(_page(app, model, *page))}
             for name, icon, app, model, *page in pages
             if _may(request, f"{app}.view_{model}")
         ]
@@ -95,7 +95,7 @@ def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
 
 
 def _page(app: str, model: str, page: str = "") -> str:
-    return page or f"{app}_{model}_changelist"
+    return page or f"admin:{app}_{model}_changelist"
 
 
 def _may(request: HttpRequest, permission: str) -> bool:

@@ -36,7 +36,7 @@ class BudgetLine:
     budget: Budget
     whose: str
     mode: str
-    amounts: str
+    reserved: str
     resets: SafeString | None
 
 
@@ -75,7 +75,7 @@ def _budget_line(figure: Figure, linked: set[int], now: datetime) -> BudgetLine:
         budget=figure.budget,
         whose=_whose(figure.budget, linked),
         mode=HELD_TOLD[Enforcement(figure.budget.enforcement)],
-        amounts=_amounts(figure),
+        reserved=_reserved(figure),
         resets=bars.when(figure.resets_at, now=now) if figure.resets_at else None,
     )
 
@@ -88,13 +88,9 @@ def _whose(budget: Budget, linked: set[int]) -> str:
     return "Shared budget" if budget.pk in linked else "By a template, shared budget"
 
 
-def _amounts(figure: Figure) -> str:
-    spent = display.amount(figure.spent, figure.currency)
+def _reserved(figure: Figure) -> str:
     reserved = display.amount(figure.reserved, figure.currency)
-    if figure.limit is None:
-        return f"{spent} spent, {reserved} reserved"
-    left = display.left(figure.limit, figure.spent + figure.reserved, figure.currency)
-    return f"{spent} spent, {reserved} reserved, {left}"
+    return f"{reserved} reserved by requests under way"
 
 
 def _rate_lines(budgets: Sequence[Budget], account: Account, linked: set[int]) -> list[RateLine]:

@@ -8,18 +8,19 @@ from django import forms
 from django.contrib.admin import display as column
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 
 from budgets import display, money
 from budgets.admin import bars, figures
 from budgets.admin.figures import AccountFigures
 from budgets.admin.forms import amount_field, zone_field
 from budgets.admin.limits import (
+    DURATIONS_SHORT,
     ZONE_OF_ORGANIZATION,
     LimitsForm,
     OwnLimitColumns,
     duration_field,
     mode_field,
-    rate_field,
     zone_of,
 )
 from budgets.admin.lists import link
@@ -97,9 +98,7 @@ class ModelForm(LimitsForm):
         label="Model", max_length=NAME_LENGTH_MAX, widget=TextInput({"placeholder": "gpt-4o"})
     )
     max_budget = amount_field(label="Limit", help_text="")
-    budget_duration = duration_field()
-    rpm_limit = rate_field(label="Requests a minute")
-    tpm_limit = rate_field(label="Tokens a minute")
+    budget_duration = duration_field(choices=DURATIONS_SHORT)
     enforcement = mode_field()
 
     class Meta:
@@ -119,9 +118,7 @@ class ModelInline(PartInline):
     model = Account
     fk_name = "holder"
     form = ModelForm
-    fields = (
-        "called", "max_budget", "budget_duration", "rpm_limit", "tpm_limit", "enforcement", "spent",
-    )  # fmt: skip
+    fields = ("called", "max_budget", "budget_duration", "enforcement", "spent")
     readonly_fields = ("spent",)
     verbose_name = "model"
     verbose_name_plural = "Budgets of single models"
@@ -147,7 +144,13 @@ class ModelInline(PartInline):
             self._found = figures.of_accounts(chosen, now=timezone.now())
         if obj.pk not in self._found:
             return bars.NOTHING
-        return bars.bars(self._found[obj.pk]) + link(obj, "Resets and totals")
+        found, now = self._found[obj.pk], timezone.now()
+        resets = [each.resets_at for each in found.budgets if each.resets_at]
+        again = f"starts again {display.relative(min(resets), now=now)} · " if resets else ""
+        return format_html(
+            '{}<span class="cp-quiet">{}{}</span>',
+            bars.bars(found), again, link(obj, "All its limits"),
+        )  # fmt: skip
 
 
 class TotalInline(TabularInline):

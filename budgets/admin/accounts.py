@@ -40,12 +40,13 @@ def write_limits(*, account: Account, form: Any) -> None:
 
 
 LOOKUPS: Final = ("holder__id__exact", "budgets__id__exact")
+MANY: Final = (AccountKind.END_USER, AccountKind.TAG, AccountKind.HOLDER_MODEL)
 NARROWING: Final = ("q", "used", "holder__id__exact")
 WITHOUT_MODELS: Final = (*PLATFORM_KINDS, AccountKind.HOLDER_MODEL)
 
 
 class KindFilter(SimpleListFilter):
-    """All but the models of holders: there is one for every model that any of them has called."""
+    """All but those of which there are many: end users, tags, models that holders have called."""
 
     title = "kind"
     parameter_name = "kind"
@@ -59,11 +60,11 @@ class KindFilter(SimpleListFilter):
         is_narrowed = any(request.GET.get(name) for name in NARROWING)
         if self.value() == "any" or is_narrowed or is_autocomplete(request):
             return queryset
-        return queryset.exclude(kind=AccountKind.HOLDER_MODEL)
+        return queryset.exclude(kind__in=MANY)
 
     def choices(self, changelist: Any) -> Any:
         all_of_them, *others = super().choices(changelist)
-        yield {**all_of_them, "display": "All but models of holders"}
+        yield {**all_of_them, "display": "All but end users, tags, models of holders"}
         yield from others
 
 
@@ -89,7 +90,7 @@ class AccountForm(TermsForm):
 class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     purpose = "Whatever can spend holds an account: organizations, teams, users, keys, models."
     form = AccountForm
-    list_display = ("holder", "organization", "used", "next_reset")
+    list_display = ("called", "organization", "used", "next_reset")
     list_filter = (
         UsedFilter,
         KindFilter,
@@ -147,7 +148,7 @@ class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
         return account_page.shown(obj, now=timezone.now()) if obj else {}
 
     @column(description="Account", ordering="label")
-    def holder(self, obj: Account) -> str:
+    def called(self, obj: Account) -> str:
         return two_lines(obj.label, obj.get_kind_display())
 
     @column(description="Next reset")

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin import display as column
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -17,10 +17,11 @@ from budgets.admin.forms import is_autocomplete, only_organization, organization
 from budgets.admin.limits import LIMIT_FIELDS, PLATFORM_ZONE, OwnLimitColumns, TermsForm
 from budgets.admin.lists import link, two_lines
 from budgets.admin.theme import TextInput
-from budgets.models import Account, Budget
+from budgets.models import Account, Budget, BudgetTemplate
 from budgets.services import budgets as services
 
 ACCOUNTS_SHOWN_MAX: Final = 50
+OF_NONE: Final = "Without an organization it is for models, providers and deployments."
 
 
 class BudgetForm(TermsForm):
@@ -35,7 +36,6 @@ class BudgetForm(TermsForm):
     class Meta:
         model = Budget
         fields = ("organization", "name", "public_id")
-        help_texts = {"organization": "Empty: for models, providers and deployments."}
 
     def budget_shown(self) -> Budget | None:
         return self.instance if self.instance.pk else None
@@ -66,7 +66,7 @@ class KindFilter(SimpleListFilter):
 class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
     purpose = "A shared budget is a limit with a period, put on as many accounts as you like."
     form = BudgetForm
-    list_display = ("called", "organization", "limit", "alert", "zone", "enforcement", "users")
+    list_display = ("called", "organization", "limit", "alert", "zone", "mode", "users")
     list_filter = (
         KindFilter,
         "duration",
@@ -84,7 +84,14 @@ class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
     }
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).annotate(accounts_count=Count("accounts"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                accounts_count=Count("accounts"),
+                is_template=Exists(BudgetTemplate.objects.filter(budget=OuterRef("pk"))),
+            )
+        )
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         found, has_duplicates = super().get_search_results(request, queryset, search_term)
@@ -97,7 +104,7 @@ class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         about = ("account_link",) if obj and _holder_of(obj) else ("name", "public_id")
         return (
-            (None, {"fields": ("organization", *about)}),
+            (None, {"fields": ("organization", *about), "description": None if obj else OF_NONE}),
             ("Terms", {"fields": LIMIT_FIELDS}),
         )
 
@@ -147,7 +154,10 @@ class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
 
     @column(description="Limit", ordering="max_budget")
     def limit(self, obj: Budget) -> str:
-        return display.limit_terms(obj.max_budget, obj.currency, obj.duration)
+        rates = bars.rates(obj)
+        if obj.max_budget is None and rates:
+            return rates
+        return two_lines(display.limit_terms(obj.max_budget, obj.currency, obj.duration), rates)
 
     @column(description="Alert from", ordering="soft_budget")
     def alert(self, obj: Budget) -> str:
@@ -159,9 +169,14 @@ class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
     def zone(self, obj: Budget) -> str:
         return obj.time_zone if obj.duration else bars.NOTHING
 
+    @column(description="How strictly", ordering="enforcement")
+    def mode(self, obj: Budget) -> str:
+        return obj.enforcement.capitalize()
+
     @column(description="Accounts")
     def users(self, obj: Any) -> str:
-        return display.count(obj.accounts_count)
+        number = display.count(obj.accounts_count)
+        return two_lines(number, "and by template") if obj.is_template else number
 
     @column(description="Limit of")
     def account_link(self, obj: Budget) -> str:
@@ -185,6 +200,10 @@ def _shown(budget: Budget) -> dict[str, Any]:
             for account in chosen
             for each in found[account.id].budgets
             if each.budget.pk == budget.pk
+        ],
+        "templates": [
+            (f"each {each.get_applies_to_display().lower().removesuffix('s')}", link(each.holder))
+            for each in budget.templates.select_related("holder")[:ACCOUNTS_SHOWN_MAX]
         ],
         "accounts_shown_max": ACCOUNTS_SHOWN_MAX,
         "is_as_of_ledger": not all(each.is_live for each in found.values()),

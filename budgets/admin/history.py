@@ -18,7 +18,7 @@ from budgets.models import Account, AccountBudget, Budget, BudgetTemplate, Chang
 VALUE_LENGTH_MAX: Final = 500
 MODELS_MAX: Final = 1_000
 EMPTY: Final[tuple[object, ...]] = (None, "", [], {}, False)
-UNTOLD: Final = ("id", "created_at", "updated_at")
+UNTOLD: Final = ("id", "created_at", "updated_at", "private_to_id", "window_of_id")
 WORDS: Final = {"insert": "created", "update": "changed", "delete": "deleted"}
 
 
@@ -109,7 +109,8 @@ def _name_with_holder(change: Change) -> str:
 def _told_of_link(change: Change) -> Told:
     words = "put on" if change.action == "insert" else "taken off"
     account = Account.objects.filter(pk=_row(change)["account_id"]).first()
-    return _told_of_budget(change, f"{words} {account or 'an account'}")
+    whose = account.label if account and account.model else account or "an account"
+    return _told_of_budget(change, f"{words} {whose}")
 
 
 def _told_of_template(change: Change) -> Told:

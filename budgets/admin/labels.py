@@ -40,7 +40,6 @@ class TagForm(TermsForm):
 class LabelAdmin(HolderAdmin):
     """Base of what comes to be by spending, and stays because the ledger names it."""
 
-    list_filter = (("organization", admin.RelatedOnlyFieldListFilter),)
     list_select_related = ("organization", "account__organization")
     list_fullwidth = True
     paginator = UncountedPaginator
@@ -52,6 +51,10 @@ class LabelAdmin(HolderAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @column(description="Spent of limit")
+    def used(self, obj: Any) -> str:
+        return super().used(obj) if obj.figures.budgets else "no limit"
 
     @column(description="In its whole life")
     def lifetime(self, obj: Any) -> str:
@@ -111,6 +114,7 @@ class TagAdmin(LabelAdmin):
     purpose = "A tag is a word that callers put on requests, such as the feature they are for."
     form = TagForm
     list_display = ("called", "organization", "used", "lifetime")
+    list_filter = (("organization", admin.RelatedOnlyFieldListFilter),)
     search_fields = ("name", "description")
     search_help_text = "Name or description"
     readonly_fields = ("name", "organization", "created_at", "account_link")

@@ -1,11 +1,12 @@
 """The limits of an account as a form shows them: money, rates, and how strictly they hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 from django.contrib.admin import display as column
+from django.utils.safestring import mark_safe
 
 from budgets import display
 from budgets.admin import bars
@@ -21,6 +22,10 @@ DURATIONS: Final = (
     ("1mo", "A month, from the 1st"),
     ("1y", "A year, from 1 January"),
 )
+DURATIONS_SHORT: Final = (
+    ("", "Whole life"), ("1d", "Day"), ("1w", "Week"), ("1mo", "Month"), ("1y", "Year"),
+)  # fmt: skip
+"""For tables, where there is little room."""
 ZONE_OF_ORGANIZATION: Final = ("", "The organization's")
 PLATFORM_ZONE: Final = "UTC"
 TERMS: Final[Mapping[str, str]] = {
@@ -35,7 +40,8 @@ TERMS: Final[Mapping[str, str]] = {
 LIMIT_FIELDS: Final = (
     ("max_budget", "soft_budget"),
     ("budget_duration", "budget_time_zone"),
-    RATE_FIELDS,
+    ("rpm_limit", "tpm_limit"),
+    "max_parallel_requests",
     "enforcement",
 )
 MODES: Final = (
@@ -43,11 +49,11 @@ MODES: Final = (
     (Enforcement.STRICT, "Strict"),
     (Enforcement.OBSERVE, "Observe"),
 )
-MODES_TOLD: Final = (
-    "Adaptive holds what such requests have cost lately and refuses once spent and held pass the"
-    " limit: bursts get through, and may end a little above it. Strict holds the most that a"
-    " request can cost and refuses whatever might pass the limit: it is never passed. Observe"
-    " refuses nothing, and counts what it would have refused."
+MODES_TOLD: Final = mark_safe(
+    "<b>Adaptive</b> holds what such requests have cost lately, and refuses once that and what is"
+    " spent pass the limit: bursts get through, and may end a little above it.<br><b>Strict</b>"
+    " holds the most that a request can cost, and refuses whatever might pass the limit: it never"
+    " is.<br><b>Observe</b> refuses nothing, and counts what it would have refused."
 )
 
 
@@ -58,9 +64,11 @@ def rate_field(*, label: str, help_text: str = "") -> forms.IntegerField:
     )  # fmt: skip
 
 
-def duration_field(*, help_text: str = "") -> forms.ChoiceField:
+def duration_field(
+    *, help_text: str = "", choices: Sequence[tuple[str, str]] = DURATIONS
+) -> forms.ChoiceField:
     return forms.ChoiceField(
-        label="Every", choices=DURATIONS, required=False, widget=Select, help_text=help_text
+        label="Every", choices=choices, required=False, widget=Select, help_text=help_text
     )
 
 

@@ -95,7 +95,7 @@ class RefusalCountAdmin(ReadOnlyAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         return lookup == "account_id" or super().lookup_allowed(lookup, value, request)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+    def get_queryset(self, request: HttpRequest) -> Any:
         """Tell which accounts have a page: an end user that never spent has none yet."""
         accounts = Account.objects.filter(pk=OuterRef("account_id"))
         return super().get_queryset(request).annotate(has_account=Exists(accounts))

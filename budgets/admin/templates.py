@@ -81,8 +81,8 @@ def _field(holder: Account, name: str) -> SharedBudgetsField:
 def _reach_told(holder: Account, applies_to: str, word: str) -> str:
     reach = reach_of(holder=holder, applies_to=applies_to)
     number = f"{display.count(reach.accounts)} {word}{'' if reach.accounts == 1 else 's'}"
-    own = display.count(reach.with_own)
-    have = "has one of its own" if reach.with_own == 1 else "have one of their own"
+    own = display.count(reach.with_own) if reach.with_own else "none"
+    have = "have one of their own" if reach.with_own > 1 else "has one of its own"
     whose = ""
     if holder.kind == AccountKind.ORGANIZATION and applies_to != AccountKind.END_USER:
         whose = " What its team gives goes before."

@@ -8,9 +8,10 @@ from django.contrib.admin import display as column
 from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 
 from budgets import changes, display
-from budgets.admin import history, overcommitted
+from budgets.admin import bars, figures, history, overcommitted
 from budgets.admin.accounts import write_limits
 from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import (
@@ -22,6 +23,7 @@ from budgets.admin.forms import (
     zone_field,
 )
 from budgets.admin.limits import (
+    DURATIONS_SHORT,
     LIMIT_FIELDS,
     LimitsForm,
     OwnLimitColumns,
@@ -82,7 +84,9 @@ class HolderAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
 
     @column(description="Account")
     def account_link(self, obj: Any) -> str:
-        return link(obj.account, "What it has spent, and shared budgets")
+        found = figures.of_account(obj.account, now=timezone.now())
+        page = link(obj.account, "Spending, shared and further budgets, single models, refusals")
+        return format_html("{}<br>{}", bars.bars(found), page)
 
     @column(description="State", ordering="blocked")
     def state(self, obj: Any) -> str:
@@ -165,9 +169,9 @@ class OrganizationAdmin(GroupAdmin):
 
 class MemberForm(LimitsForm):
     max_budget = amount_field(label="Limit", help_text="")
-    budget_duration = duration_field()
-    rpm_limit = rate_field(label="Requests a minute")
-    tpm_limit = rate_field(label="Tokens a minute")
+    budget_duration = duration_field(choices=DURATIONS_SHORT)
+    rpm_limit = rate_field(label="Requests/min")
+    tpm_limit = rate_field(label="Tokens/min")
     max_parallel_requests = rate_field(label="At once")
     enforcement = mode_field()
 

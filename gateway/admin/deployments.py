@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.contrib.admin import display as column
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -179,10 +178,6 @@ class DeploymentAdmin(ServiceAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PricedChangeList
-
-    def get_urls(self) -> Any:
-        page = self.admin_site.admin_view(platform.page)
-        return [path("budgets/", page, name="gateway_platform"), *super().get_urls()]
 
     def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         return section(platform.things_of(obj)) if obj else {}

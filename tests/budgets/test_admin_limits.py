@@ -196,18 +196,19 @@ def test_tables_of_an_account_cannot_be_changed_by_who_may_only_view_it(cast: Ca
 def test_a_model_of_a_holder_is_limited_shown_and_set_free(cast: Cast, root: Client) -> None:
     key = cast.key().key
     url = ACCOUNT.url("change", key.account_id)
-    wanted = {"called": "gpt-4o", "max_budget": "7", "budget_duration": "1mo", "rpm_limit": "10"}
+    wanted = {"called": "gpt-4o", "max_budget": "7", "budget_duration": "1mo"}
 
     with raises_version(cast.organization.pk):
         save(root, url, **models(wanted))
     account = Account.objects.get(id=holder_model_account_id(holder=key.account_id, model="gpt-4o"))
     own = Budget.objects.get(private_to=account)
     page = text_of(root.get(url))
+    save(root, ACCOUNT.url("change", account.pk), rpm_limit="10")
     save(root, url, **{"models-0-max_budget": "8"})
     changed = Budget.objects.get(private_to=account)
     save(root, url, **{"models-0-DELETE": "on"})
 
-    assert (own.max_budget, own.duration, own.rpm_limit) == (Decimal(7), "1mo", 10)
+    assert (own.max_budget, own.duration, own.enforcement) == (Decimal(7), "1mo", "adaptive")
     assert "USD 0.00 of USD 7.00 a month" in page
     assert ACCOUNT.url("change", account.pk) in page
     assert (changed.max_budget, changed.rpm_limit) == (Decimal(8), 10)

@@ -13,7 +13,7 @@ from spend.models import Provider
 from tests import admin_site
 from tests.admin_site import HOSTILE, Pages, login, raises_version, save, text_of
 
-PAGE = reverse("admin:gateway_platform")
+PAGE = reverse("platform_budgets")
 OPEN = reverse("admin:budgets_account_platform")
 
 
