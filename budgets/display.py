@@ -87,6 +87,14 @@ def limit_terms(limit: Decimal | None, currency: str, duration: str) -> str:
     return f"{amount(limit, currency)} {per_period(duration)}"
 
 
+def rates(*, requests: int | None, tokens: int | None, at_once: int | None) -> str:
+    """Return limits of requests and tokens in words: ``60 requests a minute · 4 at once``."""
+    parts = (
+        (requests, "requests a minute"), (tokens, "tokens a minute"), (at_once, "at once"),
+    )  # fmt: skip
+    return " · ".join(f"{count(limit)} {words}" for limit, words in parts if limit is not None)
+
+
 def per_period(duration: str) -> str:
     return f"a {DURATION_WORDS[duration]}" if duration else "for its whole life"
 

@@ -12,11 +12,15 @@ from budgets.models import ApiKey
 from gateway.models import Deployment
 from spend.admin import dashboard as figures
 
-# Title, icon, app and model of each page; who may not view the model does not see the link.
+# Title, icon, app and model of each page, and its name where it is not the list; who may not
+# view the model does not see the link.
 _GROUPS: Final = (
     ("Budgets", (
         ("Budgets", "savings", "budgets", "budget"),
         ("Accounts", "account_balance", "budgets", "account"),
+        ("End users", "support_agent", "budgets", "enduser"),
+        ("Tags", "label", "budgets", "tag"),
+        ("Refusals", "do_not_disturb_on", "budgets", "refusalcount"),
     )),
     ("Access", (
         ("Organizations", "domain", "budgets", "organization"),
@@ -35,6 +39,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),
     )),
     ("System", (
         ("History", "history", "budgets", "change"),
@@ -71,6 +76,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context | {
         "title": "Dashboard",
         "spending": figures.spending() if _may(request, "spend.view_spendevent") else None,
+        "refused": figures.refused() if _may(request, "budgets.view_refusalcount") else None,
         "watched": figures.watched() if _may(request, "budgets.view_account") else None,
         "stream": figures.stream(),
         "steps": _steps_left(),
@@ -80,12 +86,16 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
     for title, pages in _GROUPS:
         items = [
-            {"title": name, "icon": icon, "link": reverse(f"admin:{app}_{model}_changelist")}
-            for name, icon, app, model in pages
+            {"title": name, "icon": icon, "link": reverse(_page(app, model, *page))}
+            for name, icon, app, model, *page in pages
             if _may(request, f"{app}.view_{model}")
         ]
         if items:
             yield {"title": title, "separator": True, "items": items}
+
+
+def _page(app: str, model: str, page: str = "") -> str:
+    return page or f"admin:{app}_{model}_changelist"
 
 
 def _may(request: HttpRequest, permission: str) -> bool:

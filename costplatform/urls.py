@@ -4,6 +4,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from costplatform import health, metrics
+from gateway.admin import platform
 from gateway.api import (
     DeploymentBudgetDelete,
     DeploymentBudgets,
@@ -17,6 +18,7 @@ admin.autodiscover()
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
+    path("admin/platform/", admin.site.admin_view(platform.page), name="platform_budgets"),
     path("admin/", admin.site.urls),
     path("healthz/live", health.live, name="live"),
     path("healthz/ready", health.ready, name="ready"),

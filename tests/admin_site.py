@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -145,6 +145,13 @@ def few_queries(most: int = QUERIES_MAX) -> Iterator[None]:
     with CaptureQueriesContext(connection) as captured:
         yield
     assert len(captured) <= most, "\n".join(query["sql"][:200] for query in captured)
+
+
+def queries_of(ask: Callable[[], object]) -> int:
+    """Return how often something asks the database."""
+    with CaptureQueriesContext(connection) as captured:
+        ask()
+    return len(captured)
 
 
 def newest_change(table: str) -> Change:

@@ -1,5 +1,5 @@
 """Django admin: an interface that translates, and writes only through services."""
 
-from budgets.admin import accounts, budgets, keys, system, tenancy, users
+from budgets.admin import accounts, budgets, keys, labels, refusals, system, tenancy, users
 
-__all__ = ["accounts", "budgets", "keys", "system", "tenancy", "users"]
+__all__ = ["accounts", "budgets", "keys", "labels", "refusals", "system", "tenancy", "users"]

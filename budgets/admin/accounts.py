@@ -4,41 +4,34 @@ from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin import display as column
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import path
 from django.utils import timezone
 
-from budgets import changes, display, money
-from budgets.admin import bars, figures, history
-from budgets.admin.base import ServiceAdmin
-from budgets.admin.forms import LIMIT_FIELDS, OwnLimitAdmin, SharedBudgetsField, TermsForm
-from budgets.admin.lists import FiguresAdmin, UsedFilter, link, two_lines
-from budgets.admin.theme import TabularInline
-from budgets.models import (
-    Account,
-    AccountKind,
-    ApiKey,
-    Budget,
-    Membership,
-    Organization,
-    OrganizationMembership,
-    PeriodTotal,
-    Team,
+from budgets import changes
+from budgets.admin import account_page, bars, history, platform
+from budgets.admin.account_parts import (
+    ModelInline,
+    TotalInline,
+    WindowInline,
+    write_model_budgets,
+    write_windows,
 )
-from budgets.periods import FOREVER
+from budgets.admin.base import ServiceAdmin
+from budgets.admin.forms import SharedBudgetsField, is_autocomplete
+from budgets.admin.limits import LIMIT_FIELDS, OwnLimitColumns, TermsForm, zone_of
+from budgets.admin.lists import FiguresAdmin, UsedFilter, two_lines
+from budgets.models import PLATFORM, PLATFORM_KINDS, Account, AccountKind, Budget
 from budgets.services import accounts
-
-TOTALS_PER_PAGE: Final = 12
 
 
 def write_limits(*, account: Account, form: Any) -> None:
     """Give an account the own limit and the shared budgets that the form says, if it says any."""
-    organization = account.organization
-    assert organization is not None, "accounts with budgets belong to organizations"
-    now = timezone.now()
-    terms = form.changed_terms(zone=organization.time_zone)
-    with changes.change(scope=organization.pk):
+    now, terms = timezone.now(), form.changed_terms(zone=zone_of(account))
+    with changes.change(scope=account.organization_id or PLATFORM):
         if terms is not None:
             accounts.set_private_budget(account=account, terms=terms, now=now)
         if "shared_budgets" in form.changed_data:
@@ -46,22 +39,33 @@ def write_limits(*, account: Account, form: Any) -> None:
             accounts.link_budgets(account=account, budgets=linked, now=now)
 
 
-def holder_of(account: Account) -> Any:
-    """Return what the account is of: the thing that an operator knows and changes."""
-    model, through = _HOLDERS.get(AccountKind(account.kind), (None, None))
-    if model is None:
-        return None
-    row = model.objects.filter(account=account).first()
-    return getattr(row, through) if row and through else row
+LOOKUPS: Final = ("holder__id__exact", "budgets__id__exact")
+MANY: Final = (AccountKind.END_USER, AccountKind.TAG, AccountKind.HOLDER_MODEL)
+NARROWING: Final = ("q", "used", "holder__id__exact")
+WITHOUT_MODELS: Final = (*PLATFORM_KINDS, AccountKind.HOLDER_MODEL)
 
 
-_HOLDERS: Final[dict[AccountKind, tuple[Any, str | None]]] = {
-    AccountKind.ORGANIZATION: (Organization, None),
-    AccountKind.TEAM: (Team, None),
-    AccountKind.KEY: (ApiKey, None),
-    AccountKind.MEMBER: (Membership, "team"),
-    AccountKind.USER: (OrganizationMembership, "user"),
-}
+class KindFilter(SimpleListFilter):
+    """All but those of which there are many: end users, tags, models that holders have called."""
+
+    title = "kind"
+    parameter_name = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*AccountKind.choices, ("any", "All")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Account]) -> QuerySet[Account]:
+        if self.value() in AccountKind.values:
+            return queryset.filter(kind=self.value())
+        is_narrowed = any(request.GET.get(name) for name in NARROWING)
+        if self.value() == "any" or is_narrowed or is_autocomplete(request):
+            return queryset
+        return queryset.exclude(kind__in=MANY)
+
+    def choices(self, changelist: Any) -> Any:
+        all_of_them, *others = super().choices(changelist)
+        yield {**all_of_them, "display": "All but end users, tags, models of holders"}
+        yield from others
 
 
 class AccountForm(TermsForm):
@@ -74,53 +78,22 @@ class AccountForm(TermsForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "shared_budgets" in self.fields:
-            self.fields["shared_budgets"] = SharedBudgetsField(account=self.instance)
-
-
-class TotalInline(TabularInline):
-    """What the ledger says of each period."""
-
-    model = PeriodTotal
-    fields = readonly_fields = ("period", "amount", "events")
-    ordering = ("-period_start",)
-    verbose_name_plural = "Spent by period, as of the ledger"
-    per_page = TOTALS_PER_PAGE
-    hide_title = True
-    extra = 0
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("account__organization")
-
-    @column(description="Period")
-    def period(self, obj: PeriodTotal) -> str:
-        if obj.period_end == FOREVER.end:
-            return "Whole life"
-        return f"{display.moment(obj.period_start)} to {display.moment(obj.period_end)}"
-
-    @column(description="Spent")
-    def amount(self, obj: PeriodTotal) -> str:
-        currency = figures.currency_of(obj.account)
-        return bars.amount(money.to_decimal(obj.amount_units, currency=currency), currency)
+            self.fields["shared_budgets"] = SharedBudgetsField(
+                organization_id=self.instance.organization_id,
+                chosen=Q(accounts=self.instance),
+                label="Shared budgets",
+                help_text="All of them hold, and so does the own limit.",
+            )
 
 
 @admin.register(Account)
-class AccountAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
-    purpose = "Whatever can spend holds an account: organizations, teams, users, keys."
+class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
+    purpose = "Whatever can spend holds an account: organizations, teams, users, keys, models."
     form = AccountForm
-    inlines = (TotalInline,)
-    list_display = ("holder", "organization", "used", "next_reset")
+    list_display = ("called", "organization", "used", "next_reset")
     list_filter = (
         UsedFilter,
-        "kind",
+        KindFilter,
         ("organization", admin.RelatedOnlyFieldListFilter),
     )
     list_select_related = ("organization",)
@@ -130,6 +103,18 @@ class AccountAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
     change_form_outer_before_template = "budgets/account_figures.html"
     error_fields = {"budget_id": "shared_budgets"}
     readonly_fields = ("kind", "label", "organization", "id", "created_at")
+
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        return lookup in LOOKUPS or super().lookup_allowed(lookup, value, request)
+
+    def get_urls(self) -> Any:
+        open_view = self.admin_site.admin_view(platform.open_view)
+        return [path("platform/", open_view, name=platform.OPENED_AT), *super().get_urls()]
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
+        """Leave out budgets of single models where the account is about a model or provider."""
+        may_have = obj is not None and obj.kind not in WITHOUT_MODELS
+        return (WindowInline, *((ModelInline,) if may_have else ()), TotalInline)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         facts = (None, {"fields": (("kind", "organization"), ("id", "created_at"))})
@@ -145,14 +130,25 @@ class AccountAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
     def update(self, request: HttpRequest, form: Any) -> None:
         write_limits(account=form.instance, form=form)
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Write a table if somebody changed it."""
+        account = form.instance
+        if not formset.has_changed():
+            return
+        with changes.change(scope=account.organization_id or PLATFORM):
+            if formset.fk.name == "window_of":
+                write_windows(account=account, formset=formset)
+            elif formset.fk.name == "holder":
+                write_model_budgets(holder=account, formset=formset)
+
     def history_of(self, obj: Account) -> Q:
         return history.rows_of_budgets(obj)
 
     def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        return _shown(obj) if obj else {}
+        return account_page.shown(obj, now=timezone.now()) if obj else {}
 
     @column(description="Account", ordering="label")
-    def holder(self, obj: Account) -> str:
+    def called(self, obj: Account) -> str:
         return two_lines(obj.label, obj.get_kind_display())
 
     @column(description="Next reset")
@@ -162,23 +158,6 @@ class AccountAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
 
     @column(description="Shared budgets")
     def shared_budgets(self, obj: Account) -> str:
-        return ", ".join(map(str, obj.budgets.filter(private_to=None))) or bars.NOTHING
-
-
-def _shown(account: Account) -> dict[str, Any]:
-    now = timezone.now()
-    found = figures.of_account(account, now=now)
-    holder = holder_of(account)
-    return {
-        "figures": found,
-        "limits": [
-            (
-                bars.bar(each),
-                None if each.budget.private_to_id else each.budget,
-                each.resets_at and bars.when(each.resets_at, now=now),
-            )
-            for each in found.budgets
-        ],
-        "lifetime": bars.amount(found.lifetime, found.currency),
-        "holder_link": link(holder) if holder else "",
-    }
+        return (
+            ", ".join(map(str, obj.budgets.filter(private_to=None, window_of=None))) or bars.NOTHING
+        )

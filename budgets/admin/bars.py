@@ -9,6 +9,7 @@ from django.utils.safestring import SafeString
 
 from budgets import display
 from budgets.admin.figures import FULL, WARN_FROM, AccountFigures, Figure
+from budgets.models import Budget
 
 BARS_MAX: Final = 3
 NOTHING: Final = "–"
@@ -38,6 +39,15 @@ def when(at: datetime, *, now: datetime) -> SafeString:
         at.isoformat(), display.moment(at.astimezone(UTC)), display.relative(at, now=now),
         display.moment(at),
     )  # fmt: skip
+
+
+def rates(budget: Budget) -> str:
+    """Return a budget's limits of requests and tokens in words, or nothing."""
+    return display.rates(
+        requests=budget.rpm_limit,
+        tokens=budget.tpm_limit,
+        at_once=budget.max_parallel_requests,
+    )
 
 
 def bars(figures: AccountFigures) -> SafeString:
@@ -73,7 +83,9 @@ def bar(figure: Figure) -> SafeString:
 
 def _without_limit(figure: Figure) -> SafeString:
     alert = figure.budget.soft_budget
-    words = "no limit" if alert is None else f"alert at {display.amount(alert, figure.currency)}"
+    words = rates(figure.budget) or "no limit"
+    if alert is not None:
+        words = f"alert at {display.amount(alert, figure.currency)}"
     return format_html(
         '<div class="cp-budget cp-line">{} {} <span class="cp-quiet">{}</span></div>',
         amount(figure.spent, figure.currency), display.per_period(figure.budget.duration), words,

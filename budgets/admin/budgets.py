@@ -6,28 +6,22 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin import display as column
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from budgets import display
 from budgets.admin import bars, figures
 from budgets.admin.base import ServiceAdmin
-from budgets.admin.forms import (
-    LIMIT_FIELDS,
-    OwnLimitAdmin,
-    TermsForm,
-    is_autocomplete,
-    only_organization,
-    organization_from,
-)
+from budgets.admin.forms import is_autocomplete, only_organization, organization_from
+from budgets.admin.limits import LIMIT_FIELDS, PLATFORM_ZONE, OwnLimitColumns, TermsForm
 from budgets.admin.lists import link, two_lines
-from budgets.admin.theme import Select, TextInput
-from budgets.models import Account, Budget, Enforcement
-from budgets.services import accounts
+from budgets.admin.theme import TextInput
+from budgets.models import Account, Budget, BudgetTemplate
 from budgets.services import budgets as services
 
 ACCOUNTS_SHOWN_MAX: Final = 50
+OF_NONE: Final = "Without an organization it is for models, providers and deployments."
 
 
 class BudgetForm(TermsForm):
@@ -38,26 +32,13 @@ class BudgetForm(TermsForm):
         help_text="Under which programs know it. Empty: a random one.",
         widget=TextInput,
     )
-    enforcement = forms.ChoiceField(
-        choices=Enforcement.choices, initial=Enforcement.STRICT, widget=Select
-    )
 
     class Meta:
         model = Budget
-        fields = ("organization", "name", "public_id", "enforcement")
+        fields = ("organization", "name", "public_id")
 
     def budget_shown(self) -> Budget | None:
         return self.instance if self.instance.pk else None
-
-    def terms(self, *, zone: str) -> accounts.Terms:
-        terms = super().terms(zone=zone)
-        return accounts.Terms(
-            max_budget=terms.max_budget,
-            soft_budget=terms.soft_budget,
-            duration=terms.duration,
-            time_zone=terms.time_zone,
-            enforcement=self.cleaned_data["enforcement"],
-        )
 
 
 class KindFilter(SimpleListFilter):
@@ -72,7 +53,8 @@ class KindFilter(SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> QuerySet[Budget]:
         if is_autocomplete(request) or self.value() == "any":
             return queryset
-        return queryset.filter(private_to__isnull=self.value() != "own")
+        shared = Q(private_to=None, window_of=None)
+        return queryset.filter(~shared if self.value() == "own" else shared)
 
     def choices(self, changelist: Any) -> Any:
         all_of_them, *others = super().choices(changelist)
@@ -81,18 +63,18 @@ class KindFilter(SimpleListFilter):
 
 
 @admin.register(Budget)
-class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
+class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
     purpose = "A shared budget is a limit with a period, put on as many accounts as you like."
     form = BudgetForm
-    list_display = ("called", "organization", "limit", "alert", "zone", "enforcement", "users")
+    list_display = ("called", "organization", "limit", "alert", "zone", "mode", "users")
     list_filter = (
         KindFilter,
         "duration",
         "enforcement",
         ("organization", admin.RelatedOnlyFieldListFilter),
     )
-    list_select_related = ("organization", "private_to")
-    search_fields = ("name", "public_id", "private_to__label")
+    list_select_related = ("organization", "private_to", "window_of")
+    search_fields = ("name", "public_id", "private_to__label", "window_of__label")
     search_help_text = "Name, id or account"
     autocomplete_fields = ("organization",)
     ordering = ("name", "id")
@@ -102,21 +84,28 @@ class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
     }
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).annotate(accounts_count=Count("accounts"))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                accounts_count=Count("accounts"),
+                is_template=Exists(BudgetTemplate.objects.filter(budget=OuterRef("pk"))),
+            )
+        )
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         found, has_duplicates = super().get_search_results(request, queryset, search_term)
         if is_autocomplete(request):
-            found = found.filter(private_to=None)
+            found = found.filter(private_to=None, window_of=None)
             if (organization := organization_from(request)) is not None:
-                found = found.filter(organization=organization)
+                found = found.filter(organization=organization or None)
         return found, has_duplicates
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        about = ("account_link",) if obj and obj.private_to_id else ("name", "public_id")
+        about = ("account_link",) if obj and _holder_of(obj) else ("name", "public_id")
         return (
-            (None, {"fields": ("organization", *about)}),
-            ("Terms", {"fields": (*LIMIT_FIELDS, "enforcement")}),
+            (None, {"fields": ("organization", *about), "description": None if obj else OF_NONE}),
+            ("Terms", {"fields": LIMIT_FIELDS}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -128,23 +117,24 @@ class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
         )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        is_shared = not isinstance(obj, Budget) or obj.private_to_id is None
+        is_shared = not isinstance(obj, Budget) or _holder_of(obj) is None
         return is_shared and super().has_delete_permission(request, obj)
 
     def create(self, request: HttpRequest, form: Any) -> Budget:
         organization = form.cleaned_data["organization"]
         return services.create_budget(
             organization=organization,
-            terms=form.terms(zone=organization.time_zone),
+            terms=form.terms(zone=organization.time_zone if organization else PLATFORM_ZONE),
             public_id=form.cleaned_data["public_id"] or None,
             name=form.cleaned_data["name"],
         )
 
     def update(self, request: HttpRequest, form: Any) -> None:
         budget = form.instance
+        zone = budget.organization.time_zone if budget.organization else PLATFORM_ZONE
         services.update_budget(
             budget=budget,
-            terms=form.terms(zone=budget.organization.time_zone),
+            terms=form.terms(zone=zone),
             name=form.cleaned_data.get("name"),
             now=timezone.now(),
         )
@@ -157,15 +147,17 @@ class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
 
     @column(description="Budget", ordering="name")
     def called(self, obj: Budget) -> str:
-        if obj.private_to is not None:
-            return two_lines(
-                obj.private_to.label, f"{obj.private_to.get_kind_display()}: own limit"
-            )
+        if (holder := _holder_of(obj)) is not None:
+            which = "own limit" if obj.private_to else "further limit"
+            return two_lines(holder.label, f"{holder.get_kind_display()}: {which}")
         return two_lines(obj.name or obj.public_id, obj.public_id if obj.name else "")
 
     @column(description="Limit", ordering="max_budget")
     def limit(self, obj: Budget) -> str:
-        return display.limit_terms(obj.max_budget, obj.currency, obj.duration)
+        rates = bars.rates(obj)
+        if obj.max_budget is None and rates:
+            return rates
+        return two_lines(display.limit_terms(obj.max_budget, obj.currency, obj.duration), rates)
 
     @column(description="Alert from", ordering="soft_budget")
     def alert(self, obj: Budget) -> str:
@@ -177,13 +169,23 @@ class BudgetAdmin(OwnLimitAdmin, ServiceAdmin):
     def zone(self, obj: Budget) -> str:
         return obj.time_zone if obj.duration else bars.NOTHING
 
+    @column(description="How strictly", ordering="enforcement")
+    def mode(self, obj: Budget) -> str:
+        return obj.enforcement.capitalize()
+
     @column(description="Accounts")
     def users(self, obj: Any) -> str:
-        return display.count(obj.accounts_count)
+        number = display.count(obj.accounts_count)
+        return two_lines(number, "and by template") if obj.is_template else number
 
-    @column(description="Own limit of")
+    @column(description="Limit of")
     def account_link(self, obj: Budget) -> str:
-        return link(obj.private_to)
+        return link(_holder_of(obj))
+
+
+def _holder_of(budget: Budget) -> Account | None:
+    """Return the one account that has the budget, unless it is a shared one."""
+    return budget.private_to or budget.window_of
 
 
 def _shown(budget: Budget) -> dict[str, Any]:
@@ -198,6 +200,10 @@ def _shown(budget: Budget) -> dict[str, Any]:
             for account in chosen
             for each in found[account.id].budgets
             if each.budget.pk == budget.pk
+        ],
+        "templates": [
+            (f"each {each.get_applies_to_display().lower().removesuffix('s')}", link(each.holder))
+            for each in budget.templates.select_related("holder")[:ACCOUNTS_SHOWN_MAX]
         ],
         "accounts_shown_max": ACCOUNTS_SHOWN_MAX,
         "is_as_of_ledger": not all(each.is_live for each in found.values()),

@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection
 from redis.exceptions import RedisError
 
 from budgets import display, in_force, money, periods, storekeeper, totals
-from budgets.models import Account, Budget, Partition, PeriodTotal
+from budgets.models import Account, Budget, Enforcement, Partition, PeriodTotal
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION, Counter
@@ -23,8 +24,8 @@ WATCHED_MAX: Final = 1_000
 WARN_FROM: Final = 80
 FULL: Final = 100
 
-Spent = Mapping[tuple[UUID, Period], tuple[int, int]]
-"""(spent, reserved) in units, of an account in a period."""
+Spent = Mapping[tuple[UUID, Period], Counter]
+"""What an account has spent and reserved in a period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,16 @@ def fullest(*, share_min: int, now: datetime) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(
             _FULLEST,
-            [*columns, list(money.DECIMALS), list(money.DECIMALS.values()), share_min, WATCHED_MAX],
+            [
+                *columns,
+                list(money.DECIMALS),
+                list(money.DECIMALS.values()),
+                settings.PLATFORM_CURRENCY,
+                share_min,
+                WATCHED_MAX,
+            ],
         )
         return [account for (account,) in cursor.fetchall()]
-
-
-def currency_of(account: Account) -> str:
-    return account.currency
 
 
 def store_is_open() -> bool:
@@ -120,9 +124,9 @@ def _live_counters(ids: Sequence[UUID]) -> dict[UUID, list[Counter]] | None:
 
 def _of_counters(
     live: Mapping[UUID, Iterable[Counter]],
-) -> dict[tuple[UUID, Period], tuple[int, int]]:
+) -> dict[tuple[UUID, Period], Counter]:
     return {
-        (account, counter.period): (counter.spent, counter.reserved)
+        (account, counter.period): counter
         for account, counters in live.items()
         for counter in counters
     }
@@ -130,22 +134,28 @@ def _of_counters(
 
 def _ledger_totals(
     ids: Sequence[UUID], budgets: Mapping[UUID, Iterable[Budget]], now: datetime
-) -> dict[tuple[UUID, Period], tuple[int, int]]:
+) -> dict[tuple[UUID, Period], Counter]:
     every = {budget.pk: budget for of_one in budgets.values() for budget in of_one}
     starts = {period.start for period in totals.periods_of(every.values(), at=now)}
     rows = PeriodTotal.objects.filter(account__in=ids, period_start__in=starts)
     return {
-        (row.account_id, Period(row.period_start, row.period_end)): (row.amount_units, 0)
+        (row.account_id, period): _nothing(period, spent=row.amount_units)
         for row in rows
+        for period in [Period(row.period_start, row.period_end)]
     }
+
+
+def _nothing(period: Period, *, spent: int = 0) -> Counter:
+    """Return a counter on which nothing is known to be reserved."""
+    return Counter(period, Units(spent), Units(0), Units(0))
 
 
 def _figures(
     account: Account, budgets: Iterable[Budget], spent: Spent, now: datetime, is_live: bool
 ) -> AccountFigures:
-    currency = currency_of(account)
+    currency = account.currency
     figures = [_figure(account, budget, spent, now) for budget in budgets]
-    lifetime, _ = spent.get((account.id, FOREVER), (0, 0))
+    lifetime = spent.get((account.id, FOREVER), _nothing(FOREVER)).spent
     return AccountFigures(
         currency=currency,
         budgets=tuple(sorted(figures, key=lambda figure: -figure.share)),
@@ -155,13 +165,16 @@ def _figures(
 
 
 def _figure(account: Account, budget: Budget, spent: Spent, now: datetime) -> Figure:
-    period, currency = budget.period_at(now), currency_of(account)
-    units, reserved = spent.get((account.id, period), (Units(0), Units(0)))
+    period, currency = budget.period_at(now), account.currency
+    counter = spent.get((account.id, period), _nothing(period))
+    # A strict limit holds the most that requests can cost, the others what is expected of them.
+    is_strict = budget.enforcement == Enforcement.STRICT
+    reserved = counter.reserved if is_strict else counter.expected
     return Figure(
         budget=budget,
         currency=currency,
         period=period,
-        spent=money.to_decimal(units, currency=currency),
+        spent=money.to_decimal(counter.spent, currency=currency),
         reserved=money.to_decimal(reserved, currency=currency),
     )
 
@@ -182,14 +195,14 @@ _FULLEST: Final = """
     SELECT held.account_id
     FROM budgets_accountbudget held
     JOIN budgets_budget budget ON budget.id = held.budget_id
-    JOIN budgets_organization organization ON organization.id = budget.organization_id
+    LEFT JOIN budgets_organization organization ON organization.id = budget.organization_id
     JOIN unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
          AS running(duration, time_zone, first, last)
          ON running.duration = budget.duration AND running.time_zone = budget.time_zone
     JOIN budgets_periodtotal total ON total.account_id = held.account_id
          AND total.period_start = running.first AND total.period_end = running.last
     LEFT JOIN unnest(%s::text[], %s::int[]) AS small(currency, decimals)
-         ON small.currency = organization.currency
+         ON small.currency = coalesce(organization.currency, %s)
     CROSS JOIN LATERAL (
         SELECT budget.max_budget * 10 ^ coalesce(small.decimals, 9)::numeric AS units
     ) "limit"

@@ -1,4 +1,4 @@
-"""What several admin forms share: lists of names, time zones, and an account's own limit."""
+"""What several admin forms share: lists of names, time zones, amounts and shared budgets."""
 
 from decimal import Decimal
 from typing import Any, Final
@@ -6,31 +6,20 @@ from zoneinfo import available_timezones
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin import display as column
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.core.exceptions import NON_FIELD_ERRORS
+from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import reverse
 
-from budgets import display, money
-from budgets.admin import bars
-from budgets.admin.figures import currency_of
-from budgets.admin.theme import DecimalInput, ModelAdmin, SearchableSelect, Select, TextArea
-from budgets.models import Account, AccountBudget, Budget, Organization
-from budgets.services.accounts import Terms
+from budgets import money
+from budgets.admin.theme import DecimalInput, SearchableSelect, TextArea
+from budgets.models import AccountBudget, Budget, Organization
 
 LIST_LENGTH_MAX: Final = 1_000
-DURATIONS: Final = (
-    ("", "For its whole life"),
-    ("1d", "A day"),
-    ("1w", "A week, from Monday"),
-    ("1mo", "A month, from the 1st"),
-    ("1y", "A year, from 1 January"),
-)
-ZONE_OF_ORGANIZATION: Final = ("", "The organization's")
 _ANY_DECIMAL: Final = {"step": "any", "inputmode": "decimal"}
-TERMS: Final = ("max_budget", "soft_budget", "budget_duration", "budget_time_zone")
-LIMIT_FIELDS: Final = (("max_budget", "soft_budget"), ("budget_duration", "budget_time_zone"))
+PLATFORM_BUDGETS: Final = "0"
+"""What an autocomplete is bound to where budgets without an organization are wanted."""
 
 
 class LinesField(forms.CharField):
@@ -118,103 +107,6 @@ class ServiceForm(forms.ModelForm):
             super()._update_errors(forms.ValidationError(of_fields))  # type: ignore[misc]  # Django's own hook, not in the stubs
 
 
-class TermsForm(ServiceForm):
-    """A form that also says how much may be spent, in which period."""
-
-    max_budget = amount_field(
-        label="Limit", help_text="Requests are refused above it. Empty: no limit of its own."
-    )
-    soft_budget = amount_field(
-        label="Alert from", help_text="Nothing is refused; must not be above the limit."
-    )
-    budget_duration = forms.ChoiceField(
-        label="Every",
-        choices=DURATIONS,
-        required=False,
-        widget=Select,
-        help_text="What is spent counts from the start of the running period.",
-    )
-    budget_time_zone = zone_field(label="Days begin in", first=ZONE_OF_ORGANIZATION)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        budget = self.budget_shown()
-        if budget is not None:
-            self.initial.update(
-                max_budget=budget.max_budget,
-                soft_budget=budget.soft_budget,
-                budget_duration=budget.duration,
-                budget_time_zone=budget.time_zone,
-            )
-
-    def budget_shown(self) -> Budget | None:
-        """Return the budget whose terms the form shows: the own one of the holder's account."""
-        return own_budget(self.instance)
-
-    def terms(self, *, zone: str) -> Terms:
-        """Return what the form says; ``zone`` is the organization's, where it names none."""
-        kept = self.budget_shown()
-        return Terms(
-            max_budget=self.cleaned_data.get("max_budget"),
-            soft_budget=self.cleaned_data.get("soft_budget"),
-            duration=self.cleaned_data.get("budget_duration") or "",
-            time_zone=self.cleaned_data.get("budget_time_zone") or zone,
-            enforcement=kept.enforcement if kept else Terms().enforcement,
-        )
-
-    def changed_terms(self, *, zone: str) -> Terms | None:
-        """Return the terms if somebody changed them, else None: they stay."""
-        return self.terms(zone=zone) if set(TERMS) & set(self.changed_data) else None
-
-    def clean(self) -> Any:
-        cleaned = super().clean()
-        limit, alert = self.cleaned_data.get("max_budget"), self.cleaned_data.get("soft_budget")
-        if None not in {limit, alert} and alert > limit:  # type: ignore[operator]  # neither is None
-            self.add_error("soft_budget", "Must not be above the limit.")
-        return cleaned
-
-
-def account_of(holder: Any) -> Account | None:
-    """Return the account of whatever holds one, or the account itself."""
-    if isinstance(holder, Account):
-        return holder
-    return holder.account if holder.account_id else None
-
-
-def own_budget(holder: Any) -> Budget | None:
-    account = account_of(holder)
-    return None if account is None else Budget.objects.filter(private_to=account).first()
-
-
-class OwnLimitAdmin(ModelAdmin):
-    """Shows an account's own limit to those who may look but not change."""
-
-    @column(description="Limit")
-    def max_budget(self, obj: Any) -> str:
-        return self._amount(obj, "max_budget")
-
-    @column(description="Alert from")
-    def soft_budget(self, obj: Any) -> str:
-        return self._amount(obj, "soft_budget")
-
-    @column(description="Every")
-    def budget_duration(self, obj: Any) -> str:
-        budget = own_budget(obj)
-        return display.DURATION_WORDS[budget.duration] if budget else bars.NOTHING
-
-    @column(description="Days begin in")
-    def budget_time_zone(self, obj: Any) -> str:
-        budget = own_budget(obj)
-        return budget.time_zone if budget else bars.NOTHING
-
-    def _amount(self, obj: Any, name: str) -> str:
-        budget, account = own_budget(obj), account_of(obj)
-        value = getattr(budget, name) if budget else None
-        if value is None or account is None:
-            return bars.NOTHING
-        return display.exact(value, currency_of(account))
-
-
 class BudgetsWidget(AutocompleteSelectMultiple):
     """Finds shared budgets of one organization while one types."""
 
@@ -223,26 +115,31 @@ class BudgetsWidget(AutocompleteSelectMultiple):
         self._organization_id = organization_id
 
     def get_url(self) -> str:
-        return f"{super().get_url()}?organization={self._organization_id}"
+        bound_to = self._organization_id or PLATFORM_BUDGETS
+        return f"{super().get_url()}?organization={bound_to}"
 
 
 class SharedBudgetsField(forms.ModelMultipleChoiceField):
-    """The shared budgets of an account, among those of its organization."""
+    """Some of the shared budgets of one organization, or of the platform."""
 
-    def __init__(self, *, account: Account) -> None:
-        shared = Budget.objects.filter(organization=account.organization_id, private_to=None)
+    def __init__(
+        self, *, organization_id: int | None, chosen: Q, label: str, help_text: str
+    ) -> None:
+        shared = Budget.objects.filter(
+            organization=organization_id, private_to=None, window_of=None
+        )
         super().__init__(
             queryset=shared,
             required=False,
-            initial=shared.filter(accounts=account),
-            label="Shared budgets",
-            help_text="All of them hold, and so does the own limit.",
-            widget=BudgetsWidget(organization_id=account.organization_id),
+            initial=shared.filter(chosen),
+            label=label,
+            help_text=help_text,
+            widget=BudgetsWidget(organization_id=organization_id),
         )
 
 
 def organization_from(request: HttpRequest) -> int | None:
-    """Return the organization to which an autocomplete is bound, if it is."""
+    """Return the organization to which an autocomplete is bound, if it is; 0: the platform."""
     text = request.GET.get("organization", "")
     return int(text) if text.isdecimal() and len(text) < len(str(2**63)) else None
 

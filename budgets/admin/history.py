@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 from django.apps import apps
 from django.db.models import Model, Q, QuerySet, TextField
@@ -12,11 +13,12 @@ from django.db.models.functions import Cast
 from django.urls import NoReverseMatch, reverse
 
 from budgets import money
-from budgets.models import Account, AccountBudget, Budget, Change
+from budgets.models import Account, AccountBudget, Budget, BudgetTemplate, Change
 
 VALUE_LENGTH_MAX: Final = 500
+MODELS_MAX: Final = 1_000
 EMPTY: Final[tuple[object, ...]] = (None, "", [], {}, False)
-UNTOLD: Final = ("id", "created_at", "updated_at")
+UNTOLD: Final = ("id", "created_at", "updated_at", "private_to_id", "window_of_id")
 WORDS: Final = {"insert": "created", "update": "changed", "delete": "deleted"}
 
 
@@ -32,11 +34,30 @@ def rows_of(obj: Model) -> Q:
 
 
 def rows_of_budgets(account: Account) -> Q:
-    """Return the rows of an account's budgets, and of which were put on it and taken off."""
-    links = Q(table_name=AccountBudget._meta.db_table)
-    of_account = Q(after__account_id=str(account.pk)) | Q(before__account_id=str(account.pk))
-    held = [str(pk) for pk in Budget.objects.filter(accounts=account).values_list("pk", flat=True)]
-    return (links & of_account) | Q(table_name=Budget._meta.db_table, object_id__in=held)
+    """
+    Return the rows of an account's budgets and of those of its models, of which were put on it and
+    taken off, and of what it gives to accounts under it.
+    """
+    ids = [str(account.pk), *map(str, _limited_models(account))]
+    held = (
+        Budget.objects.filter(accounts__in=map(UUID, ids)).values_list("pk", flat=True).distinct()
+    )
+    own = _names_one_of("private_to_id", ids) | _names_one_of("window_of_id", ids)
+    return (
+        Q(table_name=AccountBudget._meta.db_table) & _names_one_of("account_id", ids)
+        | Q(table_name=BudgetTemplate._meta.db_table) & _names_one_of("holder_id", ids[:1])
+        | Q(table_name=Budget._meta.db_table) & (Q(object_id__in=list(map(str, held))) | own)
+    )
+
+
+def _names_one_of(field: str, ids: list[str]) -> Q:
+    """Return rows that name one of these, before the change or after it."""
+    return Q(**{f"after__{field}__in": ids}) | Q(**{f"before__{field}__in": ids})
+
+
+def _limited_models(account: Account) -> list[UUID]:
+    limited = Account.objects.filter(holder=account, budgets__isnull=False).distinct()
+    return list(limited.values_list("pk", flat=True)[:MODELS_MAX])
 
 
 def read(rows: Q) -> QuerySet[Change]:
@@ -65,30 +86,53 @@ def told(change: Change) -> Told:
     """Return a change in words; a budget is put on an account, and taken off it."""
     if change.table_name == AccountBudget._meta.db_table:
         return _told_of_link(change)
+    if change.table_name == BudgetTemplate._meta.db_table:
+        return _told_of_template(change)
     return Told(
         change=change,
         verb=WORDS.get(change.action, change.action),
-        name=object_name(change),
+        name=_name_with_holder(change),
         link=object_link(change),
         fields=field_changes(change),
     )
 
 
+def _name_with_holder(change: Change) -> str:
+    """Return what the row was called; of the limit of a single model, also which."""
+    row, name = _row(change), object_name(change)
+    if change.table_name != Budget._meta.db_table or not row.get("private_to_id"):
+        return name
+    account = Account.objects.filter(pk=row["private_to_id"]).first()
+    return f"limit of {account.label}" if account and account.model else name
+
+
 def _told_of_link(change: Change) -> Told:
-    row: Any = _row(change)
-    account = Account.objects.filter(pk=row["account_id"]).first()
-    budget = Budget.objects.filter(pk=row["budget_id"]).first()
-    name = f"budget #{row['budget_id']}"
-    if budget is not None:
-        name = "own limit" if budget.private_to_id else f"budget {budget}"
     words = "put on" if change.action == "insert" else "taken off"
-    return Told(
-        change=change,
-        verb=f"{words} {account or 'an account'}",
-        name=name,
-        link=None if budget is None else reverse("admin:budgets_budget_change", args=[budget.pk]),
-        fields=[],
-    )
+    account = Account.objects.filter(pk=_row(change)["account_id"]).first()
+    whose = account.label if account and account.model else account or "an account"
+    return _told_of_budget(change, f"{words} {whose}")
+
+
+def _told_of_template(change: Change) -> Told:
+    row = _row(change)
+    words = "given to" if change.action == "insert" else "taken from"
+    kind = str(row["applies_to"]).replace("_", " ")
+    holder = Account.objects.filter(pk=row["holder_id"]).first()
+    return _told_of_budget(change, f"{words} each {kind} of {holder or 'an account'}")
+
+
+def _told_of_budget(change: Change, verb: str) -> Told:
+    id: Any = _row(change)["budget_id"]
+    budget = Budget.objects.filter(pk=id).first()
+    link = None if budget is None else reverse("admin:budgets_budget_change", args=[budget.pk])
+    name = f"budget #{id}" if budget is None else _budget_name(budget)
+    return Told(change=change, verb=verb, name=name, link=link, fields=[])
+
+
+def _budget_name(budget: Budget) -> str:
+    if budget.private_to_id:
+        return "own limit"
+    return "further budget" if budget.window_of_id else f"budget {budget}"
 
 
 def field_changes(change: Change) -> list[FieldChange]:
@@ -108,7 +152,10 @@ def object_name(change: Change) -> str:
     row = _row(change)
     if row.get("private_to_id"):
         return "own limit"
-    name = row.get("name") or row.get("alias") or row.get("model_name") or row.get("public_id")
+    if row.get("window_of_id"):
+        return "further budget"
+    name = row.get("name") or row.get("alias") or row.get("model_name")
+    name = name or row.get("external_id") or row.get("public_id")
     return f"{kind} {name or change.object_id}"
 
 

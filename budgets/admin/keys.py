@@ -25,7 +25,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from budgets import changes, keys
 from budgets.admin import bars
 from budgets.admin.base import actor_of, chosen
-from budgets.admin.forms import LIMIT_FIELDS, TermsForm, models_field, only_organization
+from budgets.admin.forms import models_field, only_organization
+from budgets.admin.limits import LIMIT_FIELDS, TermsForm
 from budgets.admin.lists import (
     EXPIRES_SOON,
     KeyStateFilter,

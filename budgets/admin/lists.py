@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from budgets.admin import bars, figures
-from budgets.admin.forms import account_of
+from budgets.admin.limits import account_of
 from budgets.admin.theme import ChangeList, ModelAdmin
 
 EXPIRES_SOON: Final = timedelta(days=14)

@@ -8,24 +8,29 @@ from django.contrib.admin import display as column
 from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html
 
 from budgets import changes, display
-from budgets.admin import history
+from budgets.admin import bars, figures, history, overcommitted
 from budgets.admin.accounts import write_limits
 from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import (
-    DURATIONS,
-    LIMIT_FIELDS,
-    OwnLimitAdmin,
-    ServiceForm,
-    TermsForm,
     amount_field,
     is_autocomplete,
     models_field,
     only_organization,
     organization_from,
-    own_budget,
     zone_field,
+)
+from budgets.admin.limits import (
+    DURATIONS_SHORT,
+    LIMIT_FIELDS,
+    LimitsForm,
+    OwnLimitColumns,
+    TermsForm,
+    duration_field,
+    mode_field,
+    rate_field,
 )
 from budgets.admin.lists import (
     FiguresAdmin,
@@ -34,7 +39,8 @@ from budgets.admin.lists import (
     models_column,
     two_lines,
 )
-from budgets.admin.theme import Select, TabularInline, TextInput
+from budgets.admin.templates import EXPLAINED, TEMPLATE_FIELDS, TemplateColumns, TemplatesForm
+from budgets.admin.theme import TabularInline, TextInput
 from budgets.fields import PUBLIC_ID_LENGTH_MAX
 from budgets.models import Membership, Organization, PeriodTotal, Team
 from budgets.services import tenancy
@@ -68,7 +74,7 @@ class HolderForm(TermsForm):
         return {name: value for name, value in values.items() if name != "public_id" or value}
 
 
-class HolderAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
+class HolderAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     """Base of what holds an account: a link to it, and its budgets' changes in the history."""
 
     error_fields = {"organization_id": "public_id", "team_id": "public_id"}
@@ -78,14 +84,25 @@ class HolderAdmin(OwnLimitAdmin, FiguresAdmin, ServiceAdmin):
 
     @column(description="Account")
     def account_link(self, obj: Any) -> str:
-        return link(obj.account, "What it has spent, and shared budgets")
+        found = figures.of_account(obj.account, now=timezone.now())
+        page = link(obj.account, "Spending, shared and further budgets, single models, refusals")
+        return format_html("{}<br>{}", bars.bars(found), page)
 
     @column(description="State", ordering="blocked")
     def state(self, obj: Any) -> str:
         return blocked_state(blocked=obj.blocked)
 
 
-class OrganizationForm(HolderForm):
+class GroupAdmin(TemplateColumns, HolderAdmin):
+    """Base of what has others under it: what each of them has, and whether that adds up."""
+
+    change_form_outer_before_template = "budgets/overcommitted.html"
+
+    def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return {"overcommitted": overcommitted.note(obj.account)} if obj else {}
+
+
+class OrganizationForm(HolderForm, TemplatesForm):
     time_zone = zone_field()
 
     class Meta:
@@ -94,7 +111,7 @@ class OrganizationForm(HolderForm):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(HolderAdmin):
+class OrganizationAdmin(GroupAdmin):
     purpose = "An organization is a tenant: what belongs to one is invisible to another."
     form = OrganizationForm
     list_display = ("called", "used", "currency", "time_zone", "teams_count", "state")
@@ -112,6 +129,7 @@ class OrganizationAdmin(HolderAdmin):
         return (
             (None, {"fields": ("name", ("currency", "time_zone"), "blocked")}),
             ("Limits", {"fields": (*LIMIT_FIELDS, *account)}),
+            *_templates(obj),
             ("Access", {"fields": ("allowed_models",)}),
             ("For programs", {"fields": ("public_id", "metadata")}),
         )
@@ -138,6 +156,7 @@ class OrganizationAdmin(HolderAdmin):
                 organization=organization, values=form.values(ORGANIZATION_FIELDS)
             )
             write_limits(account=organization.account, form=form)
+            form.write_templates(holder=organization.account)
 
     @column(description="Organization", ordering="name")
     def called(self, obj: Organization) -> str:
@@ -148,38 +167,26 @@ class OrganizationAdmin(HolderAdmin):
         return display.count(obj.number_of_teams)
 
 
-class MemberForm(ServiceForm):
+class MemberForm(LimitsForm):
     max_budget = amount_field(label="Limit", help_text="")
-    budget_duration = forms.ChoiceField(
-        label="Every", choices=DURATIONS, required=False, widget=Select
-    )
+    budget_duration = duration_field(choices=DURATIONS_SHORT)
+    rpm_limit = rate_field(label="Requests/min")
+    tpm_limit = rate_field(label="Tokens/min")
+    max_parallel_requests = rate_field(label="At once")
+    enforcement = mode_field()
 
     class Meta:
         model = Membership
         fields = ("user", "role")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if (budget := own_budget(self.instance)) is not None:
-            self.initial["max_budget"] = budget.max_budget
-            self.initial["budget_duration"] = budget.duration
 
-    def changed_terms(self, *, zone: str) -> Terms | None:
-        if not {"max_budget", "budget_duration"} & set(self.changed_data):
-            return None
-        kept = own_budget(self.instance)
-        return Terms(
-            max_budget=self.cleaned_data["max_budget"],
-            soft_budget=kept.soft_budget if kept else None,
-            duration=self.cleaned_data["budget_duration"],
-            time_zone=kept.time_zone if kept else zone,
-        )
-
-
-class MemberInline(TabularInline):
+class MemberInline(OwnLimitColumns, TabularInline):
     model = Membership
     form = MemberForm
-    fields = ("user", "role", "max_budget", "budget_duration", "account_link")
+    fields = (
+        "user", "role", "max_budget", "budget_duration", "rpm_limit", "tpm_limit",
+        "max_parallel_requests", "enforcement", "account_link",
+    )  # fmt: skip
     readonly_fields = ("account_link",)
     autocomplete_fields = ("user",)
     verbose_name = "member"
@@ -197,14 +204,14 @@ class MemberInline(TabularInline):
         return link(obj.account, "Spending") if obj.pk else ""
 
 
-class TeamForm(HolderForm):
+class TeamForm(HolderForm, TemplatesForm):
     class Meta:
         model = Team
         fields = ("organization", *TEAM_FIELDS)
 
 
 @admin.register(Team)
-class TeamAdmin(HolderAdmin):
+class TeamAdmin(GroupAdmin):
     purpose = "A team is a group of people and keys with one account above theirs."
     form = TeamForm
     list_display = ("called", "organization", "used", "access", "members_count", "state")
@@ -230,6 +237,7 @@ class TeamAdmin(HolderAdmin):
         return (
             (None, {"fields": ("organization", "name", "blocked")}),
             ("Limits", {"fields": (*LIMIT_FIELDS, *account)}),
+            *_templates(obj),
             ("Access", {"fields": ("allowed_models",)}),
             ("For programs", {"fields": ("public_id", "metadata")}),
         )
@@ -257,9 +265,11 @@ class TeamAdmin(HolderAdmin):
     def update(self, request: HttpRequest, form: Any) -> None:
         team = form.instance
         terms = form.changed_terms(zone=team.organization.time_zone)
-        tenancy.update_team(
-            team=team, values=form.values(TEAM_FIELDS), terms=terms, now=timezone.now()
-        )
+        with changes.change(scope=team.organization_id):
+            tenancy.update_team(
+                team=team, values=form.values(TEAM_FIELDS), terms=terms, now=timezone.now()
+            )
+            form.write_templates(holder=team.account)
 
     def delete_model(self, request: HttpRequest, obj: Team) -> None:
         tenancy.delete_teams(teams=[obj])
@@ -282,6 +292,12 @@ class TeamAdmin(HolderAdmin):
     @column(description="Members")
     def members_count(self, obj: Any) -> str:
         return display.count(obj.number_of_members)
+
+
+def _templates(obj: Any) -> tuple[Any, ...]:
+    if obj is None:
+        return ()
+    return (("For each", {"fields": TEMPLATE_FIELDS, "description": EXPLAINED}),)
 
 
 def _write_member(team: Team, row: Any) -> None:

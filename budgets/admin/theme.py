@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.forms import AdminPasswordChangeForm, UserChangeForm
     from django.core.paginator import Paginator as UncountedPaginator
     from django.forms import NumberInput as DecimalInput
+    from django.forms import NumberInput as IntegerInput
     from django.forms import PasswordInput, Select, URLInput
     from django.forms import Select as SearchableSelect
     from django.forms import Textarea as TextArea
@@ -33,6 +34,7 @@ else:
     from unfold.views import ChangeList
     from unfold.widgets import UnfoldAdminDecimalFieldWidget as DecimalInput
     from unfold.widgets import UnfoldAdminExpandableTextareaWidget as TextArea
+    from unfold.widgets import UnfoldAdminIntegerFieldWidget as IntegerInput
     from unfold.widgets import UnfoldAdminPasswordWidget as PasswordInput
     from unfold.widgets import UnfoldAdminSelect2Widget as SearchableSelect
     from unfold.widgets import UnfoldAdminSelectWidget as Select
@@ -43,6 +45,7 @@ __all__ = [
     "AdminPasswordChangeForm",
     "ChangeList",
     "DecimalInput",
+    "IntegerInput",
     "ModelAdmin",
     "PasswordInput",
     "SearchableSelect",

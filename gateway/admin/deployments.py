@@ -16,8 +16,10 @@ from budgets import display, money
 from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import ExactDecimalField
 from budgets.admin.lists import blocked_state, link, page_of, two_lines
+from budgets.admin.platform import section
 from budgets.admin.theme import ChangeList, TextInput, URLInput, action
 from gateway import connection_test, providers, services
+from gateway.admin import platform
 from gateway.admin.credentials import secret_field
 from gateway.admin.pricing import in_force
 from gateway.models import Deployment
@@ -150,6 +152,7 @@ class DeploymentAdmin(ServiceAdmin):
     actions_detail = ("test_connection",)
     actions_row = ("test_connection",)
     readonly_fields = ("price_now", "public_id", "created_at", "updated_at")
+    change_form_outer_after_template = "budgets/platform_section.html"
     error_fields = {"model_info.id": "model_name"}
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -175,6 +178,9 @@ class DeploymentAdmin(ServiceAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PricedChangeList
+
+    def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        return section(platform.things_of(obj)) if obj else {}
 
     def create(self, request: HttpRequest, form: Any) -> Deployment:
         return services.create_deployment(

@@ -2,21 +2,24 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.db import connection
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from budgets import display, money, storekeeper
+from budgets import display, money, refusals, storekeeper
 from budgets.admin import bars, figures
 from budgets.admin.lists import link
 from budgets.models import Account
+from budgets.refusals import Refused
 from spend.models import SetAside
 
 log = logging.getLogger(__name__)
 
 WATCHED_SHOWN_MAX: Final = 8
+REFUSED_WITHIN: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,11 @@ def watched() -> Watched:
             if id in kept and found[id].budgets
         ],
     )
+
+
+def refused() -> list[Refused]:
+    """Return what was refused in the last day, by reason, and what was only observed after it."""
+    return refusals.by_reason(since=timezone.now() - REFUSED_WITHIN)
 
 
 def stream() -> Stream:

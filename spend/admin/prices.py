@@ -15,12 +15,13 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from budgets import changes, display
-from budgets.admin import bars, history
+from budgets.admin import bars, history, platform
 from budgets.admin.base import ServiceAdmin
 from budgets.admin.forms import ExactDecimalField, LinesField
 from budgets.admin.lists import link, state, two_lines
 from budgets.admin.theme import TabularInline
 from budgets.fields import NAME_LENGTH_MAX
+from budgets.models import AccountKind
 from spend.models import RATE_DECIMALS, RATE_DIGITS, Model, PriceRate, PriceVersion, Provider
 from spend.pricing import Component
 
@@ -53,8 +54,16 @@ class ProviderAdmin(PriceBookAdmin):
     search_fields = ("slug", "name")
     search_help_text = "Name"
 
+    change_form_outer_after_template = "budgets/platform_section.html"
+
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).annotate(number_of_models=Count("models"))
+
+    def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        if obj is None:
+            return {}
+        thing = platform.Thing(AccountKind.PROVIDER, obj.slug, obj.slug)
+        return platform.section([thing])
 
     @column(description="Provider", ordering="slug")
     def called(self, obj: Provider) -> str:

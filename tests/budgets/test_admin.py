@@ -221,6 +221,7 @@ def test_limits_and_members_of_a_team_are_written_through_services(
                 "memberships-0-id": "", "memberships-0-team": str(cast.team.pk),
                 "memberships-0-user": str(cast.user.pk), "memberships-0-role": "admin",
                 "memberships-0-max_budget": "3", "memberships-0-budget_duration": "1d",
+                "memberships-0-rpm_limit": "60", "memberships-0-enforcement": "observe",
             },
         )  # fmt: skip
 
@@ -228,7 +229,8 @@ def test_limits_and_members_of_a_team_are_written_through_services(
     assert answer.status_code == 302
     assert Budget.objects.get(private_to=cast.team.account).max_budget == Decimal("20.5")
     assert member.user == cast.user
-    assert Budget.objects.get(private_to=member.account).duration == "1d"
+    own = Budget.objects.get(private_to=member.account)
+    assert (own.duration, own.rpm_limit, own.enforcement) == ("1d", 60, "observe")
 
 
 def test_a_member_can_be_changed_and_taken_out(cast: Cast, root: Client) -> None:
@@ -560,7 +562,8 @@ def test_an_account_shows_what_is_spent_and_reserved_now(cast: Cast, root: Clien
         f"{TAG}c:{key.account_id.hex}",
         mapping={
             f"s:{period.start_ms}:{period.end_ms}": 8_205_000_000,
-            f"r:{period.start_ms}:{period.end_ms}": 1_000_000_000,
+            f"r:{period.start_ms}:{period.end_ms}": 3_000_000_000,
+            f"e:{period.start_ms}:{period.end_ms}": 1_000_000_000,
         },
     )
 

@@ -1,5 +1,6 @@
 """What all organizations together may spend on a provider, a model, a deployment."""
 
+from decimal import Decimal
 from typing import Any, Final
 
 import pytest
@@ -48,7 +49,8 @@ def test_a_provider_is_limited_in_litellms_words_and_the_gateway_reads_it() -> N
     }  # fmt: skip
     assert told["budget_reset_at"] == set_to["budget_reset_at"] is not None
     (terms,) = snapshots.platform_terms()[account_id(AccountKind.PROVIDER, name)]
-    assert (terms.max_budget, terms.rpm_limit) == (1000, 9)
+    assert terms.max_budget == Decimal(1000)
+    assert terms.rpm_limit == 9
 
 
 def test_an_entry_replaces_a_providers_budget_and_null_ends_it() -> None:
