@@ -242,13 +242,13 @@ def all_end_users() -> QuerySet[EndUser]:
 
 
 def find_end_user(
-    external_id: str, *, organization: Organization, field: str = "user_id", lock: bool = False
+    external_id: str, *, organization: Organization, field: str = "user_id"
 ) -> EndUser:
     """
     :raises NotFound: if the organization has none
     """
     rows = all_end_users().filter(organization=organization, external_id=external_id)
-    return _found(_locked(rows, lock), field, external_id)
+    return _found(rows, field, external_id)
 
 
 def find_end_users(
@@ -271,12 +271,12 @@ def all_tags() -> QuerySet[Tag]:
     return Tag.objects.select_related("organization", "account").order_by("name", "pk")
 
 
-def find_tag(name: str, *, organization: Organization, lock: bool = False) -> Tag:
+def find_tag(name: str, *, organization: Organization) -> Tag:
     """
     :raises NotFound: if the organization has none
     """
     rows = all_tags().filter(organization=organization, name=name)
-    return _found(_locked(rows, lock), "name", name)
+    return _found(rows, "name", name)
 
 
 def find_tags(names: Sequence[str], *, organization: Organization, field: str) -> list[Tag]:

@@ -1,11 +1,95 @@
-"""Reads: models that a key may call, and what became of a request."""
+"""Reads: what became of a request, and what a key may spend."""
 
-from typing import Any
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
 from budgets import money, storekeeper
-from budgets.models import Account
+from budgets.figures import Figures, InForce, figures_of
+from budgets.models import Account, AccountKind, ApiKey
+from budgets.snapshots import KeySnapshot
 from spend.models import EventKind, SpendEvent
+
+OWN_LEVELS: Final = (AccountKind.KEY, AccountKind.MEMBER, AccountKind.USER)
+"""Of which a key is told everything; of its team and organization only what they leave it."""
+
+
+def key_report(*, snapshot: KeySnapshot, at: datetime) -> dict[str, Any]:
+    """
+    Return what a key may do and spend: every budget on its path, nearest first.
+
+    Providers, models' own budgets and deployments are the platform's, and are not told.
+    """
+    figures = figures_of([each.id for each in snapshot.path], at=at)
+    key = ApiKey.objects.get(pk=snapshot.key_id)
+    return {
+        "object": "key",
+        "key_alias": key.name or None,
+        "key_name": f"{key.prefix}...",
+        "organization_id": snapshot.organization_public_id,
+        "team_id": snapshot.team_public_id or None,
+        "user_id": snapshot.user_public_id or None,
+        "expires_at": snapshot.expires_at and snapshot.expires_at.isoformat(),
+        "allowed_models": _allowed_models(snapshot),
+        "limits": [
+            limit
+            for account in snapshot.path
+            for limit in _limits(AccountKind(account.kind), figures[account.id])
+        ],
+    }
+
+
+def _allowed_models(snapshot: KeySnapshot) -> list[str] | None:
+    """Return the models that every list on the path has; None: no list says anything."""
+    lists = [allowed for allowed in snapshot.model_lists if allowed]
+    return sorted(frozenset.intersection(*lists)) if lists else None
+
+
+def _limits(level: AccountKind, figures: Figures) -> Iterator[dict[str, Any]]:
+    tell = _whole if level in OWN_LEVELS else _left
+    standings = [(None, each) for each in figures.budgets] + list(figures.models.items())
+    for model, each in standings:
+        if level in OWN_LEVELS or each.budget.max_budget is not None:
+            yield {"level": level, "model": model, **tell(each)}
+    if level == AccountKind.KEY and not figures.budgets:
+        spent = {"spent": money.plain(figures.spend), "as_of": _text(figures.spend_as_of)}
+        yield {"level": level, "model": None, "limit": None, "currency": figures.currency, **spent}
+
+
+def _whole(each: InForce) -> dict[str, Any]:
+    budget = each.budget
+    return {
+        **_left(each),
+        "spent": money.plain(each.spend),
+        "reserved": money.plain(each.reserved),
+        "soft_limit": _amount(budget.soft_budget),
+        "enforcement": budget.enforcement,
+        "budget_id": budget.public_id,
+        "rpm_limit": budget.rpm_limit,
+        "tpm_limit": budget.tpm_limit,
+        "max_parallel_requests": budget.max_parallel_requests,
+    }
+
+
+def _left(each: InForce) -> dict[str, Any]:
+    return {
+        "limit": _amount(each.budget.max_budget),
+        "remaining": _amount(each.remaining),
+        "currency": each.currency,
+        "budget_duration": each.budget.duration or None,
+        "resets_at": _text(each.resets_at),
+        "as_of": _text(each.as_of),
+    }
+
+
+def _amount(value: Decimal | None) -> str | None:
+    return None if value is None else money.plain(value)
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def request_report(*, request_id: UUID, key_digest: str | None) -> dict[str, Any] | None:

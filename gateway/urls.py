@@ -11,5 +11,6 @@ urlpatterns = [
     path("chat/completions", chat_completions, name="chat-completions-bare"),
     path("v1/models", views.Models.as_view(), name="models"),
     path("models", views.Models.as_view(), name="models-bare"),
+    path("v1/key", views.KeyDetail.as_view(), name="key-detail"),
     path("v1/requests/<uuid:request_id>", views.RequestDetail.as_view(), name="request-detail"),
 ]

@@ -64,6 +64,15 @@ class Models(GatewayView):
         return _json({"object": "list", "data": models})
 
 
+class KeyDetail(GatewayView):
+    """``GET /v1/key`` tells a key its own limits, also when they are used up."""
+
+    @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    def get(self, request: Request) -> HttpResponseBase:
+        snapshot = _identified(request)
+        return _json(queries.key_report(snapshot=snapshot, at=timezone.now()))
+
+
 class RequestDetail(GatewayView):
     """``GET /v1/requests/{id}`` tells what a request cost, and on which accounts."""
 

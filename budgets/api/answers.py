@@ -271,7 +271,22 @@ class TeamRow(Gives):
     updated_at = serializers.DateTimeField(source="team.updated_at")
 
 
-class ChangedTeam(serializers.Serializer):
+class Warned(serializers.Serializer):
+    """``warnings`` says where those under it may spend more than it has itself."""
+
+    warnings = serializers.ListField(child=serializers.CharField())
+
+
+@dataclass(frozen=True, slots=True)
+class WarnedTeamView(TeamView):
+    warnings: list[str]
+
+
+class WarnedTeam(TeamRow, Warned):
+    pass
+
+
+class ChangedTeam(Warned):
     team_id = serializers.CharField(source="team.public_id")
     data = TeamRow(source="*")  # type: ignore[assignment]  # a field, which DRF takes out
 
@@ -306,9 +321,10 @@ class TeamDetailView:
     keys: list[KeyView]
     key_count: int
     members: list[MemberView]
+    warnings: list[str]
 
 
-class TeamDetail(serializers.Serializer):
+class TeamDetail(Warned):
     team_id = serializers.CharField(source="view.team.public_id")
     team_info = TeamRow(source="view")
     keys = Key(many=True)
@@ -437,6 +453,15 @@ class OrganizationRow(Gives):
     updated_at = serializers.DateTimeField(source="organization.updated_at")
 
 
+@dataclass(frozen=True, slots=True)
+class WarnedOrganizationView(OrganizationView):
+    warnings: list[str]
+
+
+class WarnedOrganization(OrganizationRow, Warned):
+    pass
+
+
 class OrganizationMember(Spending):
     user_id = serializers.CharField(source="user.public_id")
     user_email = OrNull(source="user.email")
@@ -445,14 +470,14 @@ class OrganizationMember(Spending):
 
 
 @dataclass(frozen=True, slots=True)
-class OrganizationDetailView(OrganizationView):
+class OrganizationDetailView(WarnedOrganizationView):
     members: list[UserView]
     teams: list[TeamView]
     member_count: int
     team_count: int
 
 
-class OrganizationDetail(OrganizationRow):
+class OrganizationDetail(WarnedOrganization):
     """The first hundred members and teams, and how many there are."""
 
     members = OrganizationMember(many=True)

@@ -3,7 +3,7 @@
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import queries
+from budgets import queries, totals
 from budgets.api import answers, inputs
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
 from budgets.api.limits import check_same_organization, wanted_organization, wanted_terms
@@ -32,6 +32,7 @@ class BudgetUpdate(ManagementView):
         """Change a budget for everything that is linked to it, from the next request on."""
         now = timezone.now()
         with transaction.atomic():
+            totals.lock_partition()  # before the row: in the order in which all take them
             budget = queries.find_budget(asked["budget_id"], lock=True)
             assert budget.organization is not None, "those of the platform are not found here"
             check_same_organization(asked, budget.organization)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import queries
+from budgets import queries, totals
 from budgets.api import answers, inputs
 from budgets.api.answers import CustomerView
 from budgets.api.budgets import headers_of
@@ -60,7 +60,8 @@ class CustomerUpdate(ManagementView):
         now = timezone.now()
         check_one_of(asked)
         with transaction.atomic():
-            end_user = _named(asked, "user_id", lock=True)
+            totals.lock_partition()  # two changes at once must not lose either
+            end_user = _named(asked, "user_id")
             limits = wanted_changes(
                 asked, account=end_user.account, organization=end_user.organization
             )
@@ -124,7 +125,5 @@ def _organization(asked: Asked) -> Organization:
     return wanted_organization(asked, default=DEFAULT_ORGANIZATION)
 
 
-def _named(asked: Asked, field: str, *, lock: bool = False) -> EndUser:
-    return queries.find_end_user(
-        asked[field], organization=_organization(asked), field=field, lock=lock
-    )
+def _named(asked: Asked, field: str) -> EndUser:
+    return queries.find_end_user(asked[field], organization=_organization(asked), field=field)

@@ -8,10 +8,15 @@ from django.utils import timezone
 
 from budgets import queries
 from budgets.api import answers, inputs
-from budgets.api.answers import OrganizationDetailView, OrganizationView, UserView
+from budgets.api.answers import (
+    OrganizationDetailView,
+    OrganizationView,
+    UserView,
+    WarnedOrganizationView,
+)
 from budgets.api.endpoints import Asked, ManagementView, endpoint
 from budgets.api.limits import new_limits, wanted_changes, wanted_values
-from budgets.api.told import organization_views, team_views
+from budgets.api.told import organization_views, team_views, warned_organization_view
 from budgets.figures import figures_of
 from budgets.models import Organization
 from budgets.queries import PAGE_SIZE_MAX
@@ -30,8 +35,8 @@ FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
 
 
 class OrganizationNew(ManagementView):
-    @endpoint(takes=inputs.NewOrganization, answers=answers.OrganizationRow)
-    def post(self, asked: Asked) -> OrganizationView:
+    @endpoint(takes=inputs.NewOrganization, answers=answers.WarnedOrganization)
+    def post(self, asked: Asked) -> WarnedOrganizationView:
         """Make a tenant; what belongs to it is invisible to others, and counts in its currency."""
         now = timezone.now()
         values = wanted_values(asked, FIELDS)
@@ -42,21 +47,21 @@ class OrganizationNew(ManagementView):
         with transaction.atomic():
             organization = create_organization(values=values, terms=Terms(), now=now)
             set_limits(account=organization.account, limits=limits, now=now)
-        return organization_views([organization], at=now)[0]
+        return warned_organization_view(organization, at=now)
 
 
 class OrganizationUpdate(ManagementView):
-    @endpoint(takes=inputs.UpdateOrganization, answers=answers.OrganizationRow)
-    def post(self, asked: Asked) -> OrganizationView:
+    @endpoint(takes=inputs.UpdateOrganization, answers=answers.WarnedOrganization)
+    def post(self, asked: Asked) -> WarnedOrganizationView:
         """Change an organization: what is left out stays, null takes away."""
         return _updated(asked)
 
     @endpoint(
         takes=inputs.UpdateOrganization,
-        answers=answers.OrganizationRow,
+        answers=answers.WarnedOrganization,
         operation_id="organization_update_patch",
     )
-    def patch(self, asked: Asked) -> OrganizationView:
+    def patch(self, asked: Asked) -> WarnedOrganizationView:
         """Do the same; this is LiteLLM's method."""
         return _updated(asked)
 
@@ -79,24 +84,25 @@ class OrganizationInfo(ManagementView):
         return organization_views(found, at=timezone.now())
 
 
-def _updated(asked: Asked) -> OrganizationView:
+def _updated(asked: Asked) -> WarnedOrganizationView:
     now = timezone.now()
     with transaction.atomic():
         organization = queries.find_organization(asked["organization_id"], lock=True)
         update_organization(organization=organization, values=wanted_values(asked, FIELDS))
         limits = wanted_changes(asked, account=organization.account, organization=organization)
         set_limits(account=organization.account, limits=limits, now=now)
-    return organization_views([organization], at=now)[0]
+    return warned_organization_view(organization, at=now)
 
 
 def _detail(organization: Organization) -> OrganizationDetailView:
     now = timezone.now()
     teams = queries.all_teams().filter(organization=organization)
-    (shown,) = organization_views([organization], at=now)
+    shown = warned_organization_view(organization, at=now)
     return OrganizationDetailView(
         organization=organization,
         figures=shown.figures,
         templates=shown.templates,
+        warnings=shown.warnings,
         members=_members(organization),
         teams=team_views(teams[:PAGE_SIZE_MAX], at=now),
         member_count=organization.memberships.count(),

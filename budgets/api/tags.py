@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
-from budgets import queries
+from budgets import queries, totals
 from budgets.api import answers, inputs
 from budgets.api.answers import TagView
 from budgets.api.budgets import headers_of
@@ -53,7 +53,8 @@ class TagUpdate(ManagementView):
         now = timezone.now()
         check_one_of(asked)
         with transaction.atomic():
-            tag = queries.find_tag(asked["name"], organization=_organization(asked), lock=True)
+            totals.lock_partition()  # two changes at once must not lose either
+            tag = queries.find_tag(asked["name"], organization=_organization(asked))
             limits = wanted_changes(asked, account=tag.account, organization=tag.organization)
             update_tag(tag=tag, values=wanted_values(asked, FIELDS), limits=limits, now=now)
         return {

@@ -8,7 +8,13 @@ from django.utils import timezone
 
 from budgets import queries
 from budgets.api import answers, inputs
-from budgets.api.answers import AddedMembersView, MemberView, TeamDetailView, TeamView
+from budgets.api.answers import (
+    AddedMembersView,
+    MemberView,
+    TeamDetailView,
+    TeamView,
+    WarnedTeamView,
+)
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
 from budgets.api.limits import (
@@ -19,7 +25,15 @@ from budgets.api.limits import (
     wanted_terms,
     wanted_values,
 )
-from budgets.api.told import key_views, member_views, team_view, team_views, user_views
+from budgets.api.told import (
+    key_views,
+    member_views,
+    team_view,
+    team_views,
+    user_views,
+    warned_team_view,
+    warnings_of,
+)
 from budgets.models import Membership, Team, User
 from budgets.queries import PAGE_SIZE_MAX
 from budgets.services.accounts import Terms
@@ -42,8 +56,8 @@ FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
 
 
 class TeamNew(ManagementView):
-    @endpoint(takes=inputs.NewTeam, answers=answers.TeamRow)
-    def post(self, asked: Asked) -> TeamView:
+    @endpoint(takes=inputs.NewTeam, answers=answers.WarnedTeam)
+    def post(self, asked: Asked) -> WarnedTeamView:
         """Make a team, and users of those members who are unknown."""
         now = timezone.now()
         organization = wanted_organization(asked, default=DEFAULT_ORGANIZATION)
@@ -61,12 +75,12 @@ class TeamNew(ManagementView):
                 now=now,
             )
             set_limits(account=team.account, limits=limits, now=now)
-        return team_view(team, at=now)
+        return warned_team_view(team, at=now)
 
 
 class TeamUpdate(ManagementView):
     @endpoint(takes=inputs.UpdateTeam, answers=answers.ChangedTeam)
-    def post(self, asked: Asked) -> TeamView:
+    def post(self, asked: Asked) -> WarnedTeamView:
         """Change a team: what is left out stays, null takes away."""
         now = timezone.now()
         with transaction.atomic():
@@ -75,7 +89,7 @@ class TeamUpdate(ManagementView):
             limits = wanted_changes(asked, account=team.account, organization=team.organization)
             update_team(team=team, values=wanted_values(asked, FIELDS), terms=None, now=now)
             set_limits(account=team.account, limits=limits, now=now)
-        return team_view(team, at=now)
+        return warned_team_view(team, at=now)
 
 
 class TeamInfo(ManagementView):
@@ -86,11 +100,13 @@ class TeamInfo(ManagementView):
         team = queries.find_team(asked["team_id"])
         keys = queries.all_keys().filter(team=team)
         members = team.memberships.select_related("user", "team").order_by("pk")
+        view = team_view(team, at=now)
         return TeamDetailView(
-            view=team_view(team, at=now),
+            view=view,
             keys=key_views(keys[: asked["key_limit"]], at=now),
             key_count=keys.count(),
             members=member_views(members[:PAGE_SIZE_MAX], at=now),
+            warnings=warnings_of(team.account, view.figures.currency),
         )
 
 

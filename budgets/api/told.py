@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.db.models import prefetch_related_objects
 
+from budgets import display, money
 from budgets.api.answers import (
     CustomerView,
     KeyView,
@@ -14,9 +15,12 @@ from budgets.api.answers import (
     TeamView,
     Templates,
     UserView,
+    WarnedOrganizationView,
+    WarnedTeamView,
 )
 from budgets.figures import figures_of
-from budgets.models import ApiKey, EndUser, Membership, Organization, Tag, Team, User
+from budgets.models import Account, ApiKey, EndUser, Membership, Organization, Tag, Team, User
+from budgets.overcommitment import Overcommitment, overcommitments
 from budgets.queries import membership_for, templates_of
 from budgets.services.templates import MEMBER, members_budget_id
 
@@ -40,6 +44,26 @@ def team_views(teams: Iterable[Team], *, at: datetime) -> list[TeamView]:
         TeamView(team, figures[team.account_id], _stated(team, templates.get(team.account_id, {})))
         for team in teams
     ]
+
+
+def warned_team_view(team: Team, *, at: datetime) -> WarnedTeamView:
+    view = team_view(team, at=at)
+    warnings = warnings_of(team.account, view.figures.currency)
+    return WarnedTeamView(team, view.figures, view.templates, warnings)
+
+
+def warnings_of(holder: Account, currency: str) -> list[str]:
+    """Say where those under a holder may together spend more than it may itself."""
+    return [_warning(each, currency) for each in overcommitments([holder]).get(holder.pk, [])]
+
+
+def _warning(found: Overcommitment, currency: str) -> str:
+    whose = found.kind if found.accounts == 1 else f"{found.kind}s"
+    allotted, limit = money.plain(found.allotted), money.plain(found.limit)
+    return (
+        f"Its {found.accounts} {whose} with limits may spend {allotted} {currency}"
+        f" {display.per_period(found.duration)}; its own budget is {limit} {currency}."
+    )
 
 
 def _stated(team: Team, templates: Templates) -> Templates:
@@ -89,6 +113,12 @@ def organization_views(
         OrganizationView(each, figures[each.account_id], templates.get(each.account_id, {}))
         for each in organizations
     ]
+
+
+def warned_organization_view(organization: Organization, *, at: datetime) -> WarnedOrganizationView:
+    (view,) = organization_views([organization], at=at)
+    warnings = warnings_of(organization.account, organization.currency)
+    return WarnedOrganizationView(organization, view.figures, view.templates, warnings)
 
 
 def customer_views(end_users: Iterable[EndUser], *, at: datetime) -> list[CustomerView]:

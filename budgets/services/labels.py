@@ -89,6 +89,7 @@ def unblock_end_users(*, organization: Organization, external_ids: Sequence[str]
     :raises NotFound: naming the first that there is not
     """
     with change(scope=organization.pk):
+        totals.lock_partition()  # in the order in which blocking takes its locks
         rows = EndUser.objects.filter(organization=organization, external_id__in=external_ids)
         known = set(rows.values_list("external_id", flat=True))
         for n, each in enumerate(external_ids):

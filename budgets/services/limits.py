@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from budgets import totals
 from budgets.changes import change
 from budgets.models import PLATFORM, Account, AccountKind, Budget
 from budgets.services.accounts import (
@@ -30,6 +31,13 @@ class Limits:
     members: Terms | None = None
     """What a team states for its members; it wins over their template."""
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing is limited by it, nor said of anything beside the main budget."""
+        beside = (self.windows, self.models, self.members)
+        is_plain = self.terms is None or self.terms.says_nothing
+        return is_plain and not self.budgets and not self.templates and beside == (None,) * 3
+
 
 NO_LIMITS = Limits(terms=Terms(), budgets=(), windows=(), models={})
 
@@ -41,6 +49,9 @@ def set_limits(*, account: Account, limits: Limits, now: datetime) -> None:
     :raises InvalidInput: naming the field that does not fit
     """
     with change(scope=account.organization_id or PLATFORM):
+        if not limits.says_nothing:
+            # Before any row of a budget: whoever changes one takes the locks in this order.
+            totals.lock_partition()
         if limits.terms is not None:
             set_private_budget(account=account, terms=limits.terms, now=now)
         if limits.budgets is not None:

@@ -72,3 +72,39 @@ def test_a_user_is_registered_once(cast: Cast) -> None:
     replies = at_once([lambda api: api.post("/user/new", body)] * AT_ONCE)
 
     assert sorted(reply.status for reply in replies) == [200] + [409] * (AT_ONCE - 1)
+
+
+def test_changes_of_an_end_user_and_its_blocking_at_once_are_all_kept(cast: Cast) -> None:
+    of = {"organization_id": cast.organization.public_id}
+    user_id = master().made("/customer/new", user_id=new_id("customer"), **of)["user_id"]
+    changes: list[dict[str, Any]] = [{"max_budget": 9}, {"rpm_limit": 3}, {"alias": "Ann"}]
+
+    def changing(change: dict[str, Any]) -> Callable[[Api], Reply]:
+        return lambda api: api.post("/customer/update", {"user_id": user_id, **of, **change})
+
+    def blocking(api: Api) -> Reply:
+        return api.post("/customer/block", {"user_ids": [user_id], **of})
+
+    replies = at_once([*map(changing, changes), *[blocking] * 3])
+
+    assert [reply.status for reply in replies] == [200] * 6
+    told = master().told("/customer/info", end_user_id=user_id, **of)
+    assert (told["max_budget"], told["rpm_limit"], told["alias"]) == (9, 3, "Ann")
+    assert told["blocked"] is True
+
+
+def test_a_key_and_its_own_budgets_may_be_changed_at_once(cast: Cast) -> None:
+    windows = [{"budget_duration": "1d", "max_budget": 1}]
+    key = master().made("/key/generate", max_budget=5, budget_limits=windows)
+    (window,) = key["budget_limits"]
+
+    def by_key(api: Api) -> Reply:
+        limits = {"max_budget": 6, "budget_limits": windows}
+        return api.post("/key/update", {"key": key["token"], **limits})
+
+    def by_budget(api: Api) -> Reply:
+        return api.post("/budget/update", {"budget_id": window["budget_id"], "rpm_limit": 2})
+
+    replies = at_once([by_key, by_budget] * 6)
+
+    assert [reply.status for reply in replies] == [200] * 12
