@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -286,6 +286,6 @@ def test_scripts_decide_and_count_as_a_plain_model_does_in_any_order() -> None:
         Machine,
         settings=settings(
             max_examples=15, stateful_step_count=40, deadline=None,
-            suppress_health_check=list(HealthCheck), print_blob=True,
+            suppress_health_check=list(HealthCheck), print_blob=True, phases=[Phase.generate],
         ),
     )  # fmt: skip
