@@ -1,7 +1,7 @@
 """What an account's page shows above its form: bars, how busy it is, and what it refused."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from budgets import display, refusals, storekeeper
 from budgets.admin import bars, figures
-from budgets.admin.figures import Figure
+from budgets.admin.figures import AccountFigures, Figure
 from budgets.admin.holders import holder_of
 from budgets.admin.lists import link
 from budgets.models import Account, AccountBudget, Budget, Enforcement
@@ -57,7 +57,7 @@ def shown(account: Account, *, now: datetime) -> dict[str, Any]:
     return {
         "figures": found,
         "limits": [_budget_line(each, linked, now) for each in found.budgets],
-        "rates": _rate_lines([each.budget for each in found.budgets], account, linked),
+        "rates": _rate_lines(found, account, linked),
         "refused": refusals.by_reason(since=now - REFUSED_WITHIN, account=account.pk),
         "lifetime": bars.amount(found.lifetime, found.currency),
         "holder_link": link(holder) if holder else "",
@@ -93,11 +93,12 @@ def _reserved(figure: Figure) -> str:
     return f"{reserved} reserved by requests under way"
 
 
-def _rate_lines(budgets: Sequence[Budget], account: Account, linked: set[int]) -> list[RateLine]:
+def _rate_lines(found: AccountFigures, account: Account, linked: set[int]) -> list[RateLine]:
+    budgets = [each.budget for each in found.budgets]
     limited = [each for each in budgets if any(limit is not None for *_, limit in _rates(each))]
     if not limited:
         return []
-    pace = _pace(account)
+    pace = _pace(account) if found.is_live else UNKNOWN
     return [
         RateLine(
             words=words,

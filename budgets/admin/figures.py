@@ -13,7 +13,7 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from budgets import display, in_force, money, periods, storekeeper, totals
-from budgets.models import Account, Budget, Enforcement, Partition, PeriodTotal
+from budgets.models import Account, Budget, Partition, PeriodTotal
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION, Counter
@@ -167,15 +167,12 @@ def _figures(
 def _figure(account: Account, budget: Budget, spent: Spent, now: datetime) -> Figure:
     period, currency = budget.period_at(now), account.currency
     counter = spent.get((account.id, period), _nothing(period))
-    # A strict limit holds the most that requests can cost, the others what is expected of them.
-    is_strict = budget.enforcement == Enforcement.STRICT
-    reserved = counter.reserved if is_strict else counter.expected
     return Figure(
         budget=budget,
         currency=currency,
         period=period,
         spent=money.to_decimal(counter.spent, currency=currency),
-        reserved=money.to_decimal(reserved, currency=currency),
+        reserved=money.to_decimal(counter.held(enforcement=budget.enforcement), currency=currency),
     )
 
 
@@ -192,8 +189,36 @@ def _running_periods(now: datetime) -> list[tuple[str, str, datetime, datetime]]
 
 
 _FULLEST: Final = """
+    WITH child (account_id, kind, nearest, next_nearest) AS (
+        SELECT key.account_id, 'key', team.account_id, above.account_id
+        FROM budgets_apikey key
+        JOIN budgets_organization above ON above.id = key.organization_id
+        LEFT JOIN budgets_team team ON team.id = key.team_id
+        UNION ALL
+        SELECT member.account_id, 'member', team.account_id, above.account_id
+        FROM budgets_membership member
+        JOIN budgets_team team ON team.id = member.team_id
+        JOIN budgets_organization above ON above.id = team.organization_id
+        UNION ALL
+        SELECT who.account_id, 'end_user', NULL, above.account_id
+        FROM budgets_enduser who
+        JOIN budgets_organization above ON above.id = who.organization_id
+    ),
+    held (account_id, budget_id) AS (
+        SELECT account_id, budget_id FROM budgets_accountbudget
+        UNION ALL
+        SELECT child.account_id, template.budget_id
+        FROM budgets_budgettemplate template
+        JOIN child ON child.kind = template.applies_to
+             AND template.holder_id = CASE WHEN EXISTS (
+                 SELECT 1 FROM budgets_budgettemplate near
+                 WHERE near.holder_id = child.nearest AND near.applies_to = child.kind
+             ) THEN child.nearest ELSE child.next_nearest END
+        WHERE NOT EXISTS (
+            SELECT 1 FROM budgets_accountbudget own WHERE own.account_id = child.account_id)
+    )
     SELECT held.account_id
-    FROM budgets_accountbudget held
+    FROM held
     JOIN budgets_budget budget ON budget.id = held.budget_id
     LEFT JOIN budgets_organization organization ON organization.id = budget.organization_id
     JOIN unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])

@@ -150,6 +150,8 @@ def object_name(change: Change) -> str:
     model = _models().get(change.table_name)
     kind = str(model._meta.verbose_name) if model else change.table_name
     row = _row(change)
+    if change.table_name == BudgetTemplate._meta.db_table:
+        return f"template for each {str(row['applies_to']).replace('_', ' ')}"
     if row.get("private_to_id"):
         return "own limit"
     if row.get("window_of_id"):

@@ -1,6 +1,6 @@
 """The history of all changes, and what Celery beat starts when."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.apps import apps
 from django.contrib import admin
@@ -26,7 +26,11 @@ from budgets.admin import history
 from budgets.admin.base import ReadOnlyAdmin
 from budgets.admin.lists import state
 from budgets.admin.theme import ModelAdmin, Select, TextInput, UncountedPaginator
-from budgets.models import Change
+from budgets.models import AccountBudget, BudgetTemplate, Change, Membership, RefusalCount
+
+UNREGISTERED: Final = (AccountBudget, BudgetTemplate, Membership)
+"""Shown on the pages of others; their changes are kept too."""
+WITHOUT_HISTORY: Final = (Change, RefusalCount)
 
 
 class TableFilter(SimpleListFilter):
@@ -41,7 +45,8 @@ class TableFilter(SimpleListFilter):
             (model._meta.db_table, str(model._meta.verbose_name).capitalize())
             for app in ours
             for model in app.get_models()
-            if admin.site.is_registered(model) and model is not Change
+            if (admin.site.is_registered(model) or model in UNREGISTERED)
+            and model not in WITHOUT_HISTORY
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Change]) -> QuerySet[Change]:

@@ -199,6 +199,14 @@ class MemberInline(OwnLimitColumns, TabularInline):
         related = ("user", "team", "account__private_budget")
         return super().get_queryset(request).select_related(*related).order_by("id")
 
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Leave out the buttons beside the user: there is no room for them."""
+        formset = super().get_formset(request, obj, **kwargs)
+        if (user := formset.form.base_fields.get("user")) is not None:
+            for name in ("can_add_related", "can_change_related", "can_view_related"):
+                setattr(user.widget, name, False)
+        return formset
+
     @column(description="Account")
     def account_link(self, obj: Membership) -> str:
         return link(obj.account, "Spending") if obj.pk else ""

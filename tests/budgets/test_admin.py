@@ -555,14 +555,20 @@ def test_a_pasted_secret_finds_its_key_without_being_in_an_address(
 # --- What is shown -----------------------------------------------------------------------------
 
 
-def test_an_account_shows_what_is_spent_and_reserved_now(cast: Cast, root: Client) -> None:
+@pytest.mark.parametrize(
+    ("enforcement", "left"), [("strict", "USD 0.29 left"), ("adaptive", "USD 0.79 left")]
+)
+def test_an_account_shows_what_is_spent_and_what_its_mode_holds_now(
+    enforcement: str, left: str, cast: Cast, root: Client
+) -> None:
     key = cast.key("10").key
+    Budget.objects.filter(private_to=key.account).update(enforcement=enforcement)
     period = Budget.objects.get(private_to=key.account).period_at(datetime.now(UTC))
     storekeeper.store().hset(
         f"{TAG}c:{key.account_id.hex}",
         mapping={
             f"s:{period.start_ms}:{period.end_ms}": 8_205_000_000,
-            f"r:{period.start_ms}:{period.end_ms}": 3_000_000_000,
+            f"r:{period.start_ms}:{period.end_ms}": 1_500_000_000,
             f"e:{period.start_ms}:{period.end_ms}": 1_000_000_000,
         },
     )
@@ -571,7 +577,7 @@ def test_an_account_shows_what_is_spent_and_reserved_now(cast: Cast, root: Clien
 
     assert "USD 8.20 of USD 10.00 a month" in page
     assert "82.0 %" in page
-    assert "USD 0.79 left" in page
+    assert left in page
     assert 'aria-label="82.0 per cent spent' in page
     assert "as of the ledger" not in page
     storekeeper.store().delete(f"{TAG}c:{key.account_id.hex}")

@@ -18,7 +18,7 @@ from budgets.models import (
     derived_account_id,
 )
 from tests import admin_site
-from tests.admin_site import HOSTILE, Pages, login, raises_version, save, text_of
+from tests.admin_site import HOSTILE, Pages, errors_of, login, raises_version, save, text_of
 from tests.conftest import Cast
 
 
@@ -98,13 +98,10 @@ def test_they_are_limited_on_their_page_and_lead_to_their_account(
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_what_the_ledger_names_is_neither_made_nor_deleted_here(
-    make: Any, cast: Cast, root: Client
-) -> None:
+def test_what_the_ledger_names_is_not_deleted_here(make: Any, cast: Cast, root: Client) -> None:
     obj = make(cast.organization)
     pages = Pages(type(obj))
 
-    assert root.get(pages.url("add")).status_code == 403
     assert root.post(pages.url("delete", obj.pk), {"post": "yes"}).status_code == 403
 
 
@@ -120,6 +117,39 @@ def test_lists_ask_a_few_times_however_long_they_are(make: Any, cast: Cast, root
 
     assert counted[0] == counted[1]
     assert counted[1] <= admin_site.QUERIES_MAX
+
+
+@pytest.mark.parametrize(("model", "field"), [(EndUser, "external_id"), (Tag, "name")])
+def test_one_is_made_and_limited_before_it_spends_and_only_once(
+    model: Any, field: str, cast: Cast, root: Client
+) -> None:
+    url, text = Pages(model).url("add"), f"early-{uuid.uuid4().hex}"
+    sent = {"organization": cast.organization.pk, field: text, "max_budget": "3"}
+
+    with raises_version(cast.organization.pk):
+        made = save(root, url, **sent)
+    again = save(root, url, **sent)
+    elsewhere = save(root, url, **(sent | {"organization": cast.outsider.pk}))
+
+    row = model.objects.get(**{"organization": cast.organization, field: text})
+    kind = AccountKind.END_USER if model is EndUser else AccountKind.TAG
+    assert (made.status_code, elsewhere.status_code) == (302, 302)
+    assert row.account_id == derived_account_id(
+        organization_id=cast.organization.pk, kind=kind, text=text
+    )
+    assert Budget.objects.get(private_to=row.account).max_budget == Decimal(3)
+    assert errors_of(again) == {field: ["Is taken."]}
+
+
+@pytest.mark.parametrize(("model", "field"), [(EndUser, "external_id"), (Tag, "name")])
+def test_a_text_that_no_request_could_send_is_refused(
+    model: Any, field: str, cast: Cast, root: Client
+) -> None:
+    sent = {"organization": cast.organization.pk, field: "é" * 129}
+
+    answer = save(root, Pages(model).url("add"), **sent)
+
+    assert errors_of(answer) == {field: ["At most 256 bytes."]}
 
 
 def test_the_organization_filter_keeps_the_others_end_users_out(cast: Cast, root: Client) -> None:

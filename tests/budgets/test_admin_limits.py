@@ -1,5 +1,6 @@
 """Limits in the admin: rates and modes everywhere, further budgets, budgets of single models."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,7 +9,10 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.utils.html import strip_tags
+from redis.exceptions import ConnectionError as RedisAway
 
+from budgets import storekeeper
+from budgets.admin import figures
 from budgets.models import (
     Account,
     AccountKind,
@@ -18,6 +22,7 @@ from budgets.models import (
     Team,
     holder_model_account_id,
 )
+from budgets.scripts import TAG
 from budgets.services import accounts, tenancy
 from budgets.services import budgets as budget_services
 from budgets.services.accounts import Terms
@@ -321,3 +326,139 @@ def test_the_history_of_an_account_names_further_budgets_and_those_of_models_als
     assert "further budget created" in page
     assert "further budget deleted" in page
     assert "limit of gpt-4o for told" in page
+
+
+# --- What is used now --------------------------------------------------------------------------
+
+
+def rates_in(page: str) -> list[str]:
+    """Return the table of limits of requests and tokens, a row a string."""
+    page = re.sub(r"<span class=\"material-symbols-outlined.*?</span>", "", page)
+    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</tr>", page, re.DOTALL)
+    return [" ".join(strip_tags(row.replace("</t", " </t")).split()) for row in rows]
+
+
+def busy(account: Account) -> None:
+    """Have the live store count requests and tokens, some of them more than a minute ago."""
+    second = int(storekeeper.store().time()[0])
+    window = {f"q{second}": 3, f"q{second - 30}": 4, f"q{second - 61}": 500, f"t{second}": 1_200}
+    storekeeper.store().hset(f"{TAG}w:{account.pk.hex}", mapping=window)
+    storekeeper.store().hset(f"{TAG}c:{account.pk.hex}", "p", 4)
+
+
+def limit_rates(account: Account) -> None:
+    with transaction.atomic():
+        accounts.set_private_budget(
+            account=account,
+            terms=Terms(rpm_limit=60, tpm_limit=100_000, max_parallel_requests=4),
+            now=datetime.now(UTC),
+        )
+
+
+def test_the_page_of_an_account_tells_how_busy_it_is_in_the_last_minute(
+    cast: Cast, root: Client
+) -> None:
+    account = cast.key().key.account
+    limit_rates(account)
+    busy(account)
+
+    page = text_of(root.get(ACCOUNT.url("change", account.pk)))
+
+    assert rates_in(page) == [
+        "Requests in the last minute 7 60 Own limit",
+        "Tokens in the last minute 1,200 100,000 Own limit",
+        "Requests under way 4 full 4 Own limit",
+    ]
+
+
+def test_what_nobody_has_counted_yet_is_unknown_and_not_nothing(cast: Cast, root: Client) -> None:
+    account = cast.key().key.account
+    limit_rates(account)
+
+    page = text_of(root.get(ACCOUNT.url("change", account.pk)))
+
+    assert "Requests under way unknown 4 Own limit" in rates_in(page)
+
+
+def test_without_the_live_store_nobody_knows_how_busy_an_account_is(
+    cast: Cast, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = cast.key().key.account
+    limit_rates(account)
+    busy(account)
+
+    def away(*_: object) -> Any:
+        raise RedisAway
+
+    monkeypatch.setattr(storekeeper, "pace_of", away)
+    one = rates_in(text_of(root.get(ACCOUNT.url("change", account.pk))))
+    monkeypatch.setattr(storekeeper, "is_open", away)
+    other = rates_in(text_of(root.get(ACCOUNT.url("change", account.pk))))
+
+    assert one == other
+    assert one[0] == "Requests in the last minute unknown 60 Own limit"
+
+
+def test_a_reader_sees_further_budgets_and_those_of_models(cast: Cast, root: Client) -> None:
+    account = cast.key("50").key.account
+    url = ACCOUNT.url("change", account.pk)
+    save(
+        root, url,
+        **windows({"budget_duration": "1d", "max_budget": "3.25"}),
+    )  # fmt: skip
+    save(root, url, **models({"called": "gpt-4o", "max_budget": "7.75"}))
+
+    page = text_of(login(admin_site.staff("budgets.view_account")).get(url))
+
+    assert 'name="_save"' not in page
+    assert "USD 3.25" in page
+    assert "gpt-4o" in page
+    assert "USD 7.75" in page
+
+
+def test_accounts_that_are_full_by_a_template_are_found_too(cast: Cast, root: Client) -> None:
+    full, half, own = (cast.key(limit).key for limit in (None, None, "1000"))
+    shared = budget_services.create_budget(
+        organization=cast.organization, terms=Terms(Decimal(10), duration="1mo"), name="Each"
+    )
+    with transaction.atomic():
+        accounts.set_template(
+            holder=cast.organization.account, applies_to="key", budgets=[shared],
+            now=datetime.now(UTC),
+        )  # fmt: skip
+    for key, cost in ((full, "9"), (half, "5"), (own, "9")):
+        admin_site.spend_on(key, cost)
+
+    found = figures.fullest(share_min=80, now=datetime.now(UTC))
+
+    assert full.account_id in found
+    assert not {half.account_id, own.account_id} & set(found)
+
+
+def test_a_budget_of_rates_alone_is_told_by_them(cast: Cast, root: Client) -> None:
+    made = budget_services.create_budget(
+        organization=cast.organization, terms=Terms(rpm_limit=60, max_parallel_requests=4)
+    )
+
+    page = text_of(root.get(Pages(Budget).url("changelist"), {"q": made.public_id}))
+
+    assert "60 requests a minute · 4 at once" in page
+    assert "no limit" not in page
+
+
+def test_the_list_of_accounts_leaves_out_models_of_holders_until_asked(
+    cast: Cast, root: Client
+) -> None:
+    account = cast.key(name=f"key {cast.organization.pk}").key.account
+    limit_models(account, "gpt-4o")
+    url = ACCOUNT.url("changelist")
+    narrowed = {"organization__id__exact": str(cast.organization.pk)}
+
+    usual = text_of(root.get(url, narrowed))
+    every = text_of(root.get(url, {**narrowed, "kind": "any"}))
+    of_one = text_of(root.get(url, {"holder__id__exact": str(account.pk)}))
+
+    assert account.label in usual
+    assert f"gpt-4o for {account.label}" not in usual
+    assert f"gpt-4o for {account.label}" in every
+    assert f"gpt-4o for {account.label}" in of_one
