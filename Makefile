@@ -35,7 +35,7 @@ bench: $(SYNCED)
 	$(BIN)/python -m bench.doors
 
 faults: $(SYNCED)
-	FAULTS=full $(BIN)/pytest tests/faults
+	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py
 
 fmt: $(SYNCED)
 	$(BIN)/ruff check --fix .

@@ -46,7 +46,7 @@ RESEND_FAILURES_MAX: Final = 3
 
 
 Recorded = Callable[[Sequence[str]], Awaitable[Collection[str]]]
-"""Tells which of these requests the ledger has."""
+"""Tells which of these requests the ledger has a row of, an orphan's or the true one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +193,11 @@ class LiveStore:
         words = [str(self.generation), account.hex, "", "", "0", "0-0", "0", "0"]
         await self._run_open(scripts.LOAD, [*words, str(COUNTER_IDLE_MS)])
 
-    async def join(self, *, generation: int, recorded: Recorded) -> None:
+    async def join(self, *, generation: int, settled: Recorded, recorded: Recorded) -> None:
         """
-        Hand in, to a store that is being rebuilt, all that this process holds: events that the
-        ledger lacks, then what is in flight; and drop there what is not in flight any more.
+        Hand in, to a store that is being rebuilt, all that this process holds: events that are
+        not ``settled`` in the ledger, then what is in flight and not ``recorded`` there; and drop
+        what is not in flight any more.
 
         :raises StoreUnavailable: if the store did not take it all; to be tried again
         """
@@ -204,12 +205,15 @@ class LiveStore:
         self.unconfirmed.begin_generation()
         began_ms = await self.now_ms()
         events = self.unconfirmed.of_unknown_outcome()
-        self.unconfirmed.forget(await recorded([event.id for event in events]))
+        self.unconfirmed.forget(await settled([event.id for event in events]))
         for event in self.unconfirmed.of_unknown_outcome():
             await self._settle_once(event)
+        # What was taken for an orphan is charged already; its true cost will replace that.
+        charged = await recorded(list(self.holds))
         for id, hold in list(self.holds.items()):
-            words = [str(generation), id, *hold.words(member=self._member)]
-            await self._run_open(scripts.HOLD_AGAIN, words)
+            if id not in charged:
+                words = [str(generation), id, *hold.words(member=self._member)]
+                await self._run_open(scripts.HOLD_AGAIN, words)
         words = [str(generation), self._member, str(began_ms), *self.holds]
         await self._run_open(scripts.DROP_OTHERS, words)
 

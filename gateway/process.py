@@ -6,9 +6,10 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.conf import settings
@@ -203,16 +204,22 @@ class GatewayProcess:
 
     async def _join(self, generation: int) -> None:
         try:
-            await self.store.join(generation=generation, recorded=self._recorded)
+            await self.store.join(
+                generation=generation,
+                settled=partial(self._in_ledger, ledger.true_rows),
+                recorded=partial(self._in_ledger, ledger.recorded_requests),
+            )
         except (StoreUnavailable, ReplyError) as error:
             log.warning("store_not_joined", extra={"error": type(error).__name__})
             return
         self._joined = generation
         log.info("store_joined", extra={"generation": generation, "holds": len(self.store.holds)})
 
-    async def _recorded(self, ids: Sequence[str]) -> set[str]:
+    async def _in_ledger(
+        self, look: Callable[[Sequence[uuid.UUID]], set[uuid.UUID]], ids: Sequence[str]
+    ) -> set[str]:
         requests = [uuid.UUID(id) for id in ids]
-        return {str(id) for id in await self._membership.run(ledger.true_rows, requests)}
+        return {str(id) for id in await self._membership.run(look, requests)}
 
     def _is_cut_off(self, partition: Partition) -> bool:
         """

@@ -8,14 +8,16 @@ say what the model does; at the end the ledger must too.
 """
 
 import asyncio
+import os
 import uuid
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -60,6 +62,7 @@ T = TypeVar("T")
 AMOUNTS = st.sampled_from([0, 1, 7, 40, 100])
 LIMITS = (300, 500)
 SLOTS = 4
+EXAMPLES = 1_000 if os.environ.get("FAULTS") == "full" else 50
 
 
 @dataclass
@@ -183,11 +186,14 @@ class Machine(RuleBasedStateMachine):
         begun = recovery.ensure_open(now=datetime.now(UTC), alive=list)
         storekeeper.store().hset(f"{TAG}gen", "open", "0")
         for gateway in self.gateways:
-            self._run(gateway.join(generation=begun.generation, recorded=_recorded))
+            self._run(
+                gateway.join(
+                    generation=begun.generation,
+                    settled=partial(_in_ledger, ledger.true_rows),
+                    recorded=partial(_in_ledger, ledger.recorded_requests),
+                )
+            )
         storekeeper.open_store()
-        for request in self.requests:
-            # Whoever is alive has what it holds reserved again, swept or not.
-            request.orphaned &= not (request.cost is None and not request.released)
 
     # --- What must hold ------------------------------------------------------------------
 
@@ -271,8 +277,8 @@ class Machine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
 
-async def _recorded(ids: Any) -> set[str]:
-    return {str(id) for id in ledger.true_rows([uuid.UUID(id) for id in ids])}
+async def _in_ledger(look: Any, ids: Any) -> set[str]:
+    return {str(id) for id in look([uuid.UUID(id) for id in ids])}
 
 
 @pytest.fixture(autouse=True)
@@ -285,7 +291,7 @@ def test_scripts_decide_and_count_as_a_plain_model_does_in_any_order() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis has no types here
         Machine,
         settings=settings(
-            max_examples=15, stateful_step_count=40, deadline=None,
-            suppress_health_check=list(HealthCheck), print_blob=True, phases=[Phase.generate],
+            max_examples=EXAMPLES, stateful_step_count=40, deadline=None,
+            suppress_health_check=list(HealthCheck), print_blob=True,
         ),
     )  # fmt: skip

@@ -57,8 +57,12 @@ def members(store: LiveStore, other_store: LiveStore) -> list[LiveStore]:
     return [store, other_store]
 
 
-async def recorded(ids: Sequence[str]) -> Collection[str]:
+async def settled(ids: Sequence[str]) -> Collection[str]:
     return {str(id) for id in ledger.true_rows([uuid.UUID(id) for id in ids])}
+
+
+async def recorded(ids: Sequence[str]) -> Collection[str]:
+    return {str(id) for id in ledger.recorded_requests([uuid.UUID(id) for id in ids])}
 
 
 def flush() -> None:
@@ -74,7 +78,7 @@ def begin() -> int:
 
 
 async def join(store: LiveStore, generation: int) -> None:
-    await store.join(generation=generation, recorded=recorded)
+    await store.join(generation=generation, settled=settled, recorded=recorded)
     Member.objects.filter(id=store._member).update(generation=generation)
 
 
@@ -307,6 +311,26 @@ async def test_process_that_hung_through_the_recovery_hands_in_late(
     assert (team.counter.spent, team.counter.reserved) == (12, 0)
     assert rows_of(event.id) == [("usage", 5)]
     assert verification.verify().differences == ()
+
+
+async def test_request_that_was_taken_for_an_orphan_is_not_held_beside_its_charge(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    storekeeper.sweep(generation=partition().generation, alive=[])
+    record_everything()
+    flush()
+
+    await reopen(members)
+    await load(members[0], team.context.limits)
+    before = (team.counter.spent, team.counter.reserved)
+    await team.settle(held, 7)
+    record_everything()
+    await load(members[0], team.context.limits)
+
+    assert before == (60, 0)
+    assert (team.counter.spent, team.counter.reserved) == (7, 0)
 
 
 def test_watcher_takes_nobody_for_dead_before_it_has_watched_for_a_lease(

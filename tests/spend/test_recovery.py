@@ -324,11 +324,11 @@ def test_lost_store_opens_when_every_living_process_has_handed_in_what_it_holds(
     restart_the_store()
 
     with pytest.raises(MembersJoining):
-        recovery.ensure_open(now=now())
+        recovery.ensure_open(now=now(), alive=lambda: [living.id])
     begun = partition()
     closed = storekeeper.is_open(begun)
     Member.objects.filter(id=living.id).update(generation=begun.generation)
-    recovery.ensure_open(now=now())
+    recovery.ensure_open(now=now(), alive=lambda: [living.id])
 
     assert not closed
     assert storekeeper.is_open(partition())
