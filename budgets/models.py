@@ -109,6 +109,10 @@ class Account(models.Model):
         help_text="Whose spending on one model this account is.",
     )  # fmt: skip
     model = models.CharField(max_length=NAME_LENGTH_MAX, blank=True, editable=False)
+    closed_because = models.CharField(
+        max_length=500, blank=True, editable=False,
+        help_text="Why nobody may spend on it until somebody has looked; empty: it is open.",
+    )  # fmt: skip
     budgets: "ManyToManyField[Budget, AccountBudget]" = ManyToManyField(
         "Budget", through="AccountBudget", related_name="accounts"
     )

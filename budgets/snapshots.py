@@ -45,6 +45,7 @@ class Label:
 
     account: PathAccount
     blocked: bool = False
+    closed: bool = False
     allowed_models: frozenset[str] = frozenset()
     terms: tuple[Terms, ...] = ()
     model_terms: ModelTerms = field(default_factory=dict)
@@ -69,6 +70,8 @@ class KeySnapshot:
     model_terms: ModelTerms
     end_user_template: tuple[Terms, ...]
     """What an end user without a budget of its own may spend."""
+    closed: PathAccount | None
+    """An account of the path on which nobody may spend, if there is one."""
     special_labels: frozenset[str]
     """The kinds of labels of which the organization has any that are blocked or limited."""
     version: int
@@ -230,6 +233,7 @@ def read_label(*, organization_id: int, kind: str, text: str) -> Label:
     return Label(
         account,
         blocked=user is not None and user.blocked,
+        closed=_closed([account]) is not None,
         allowed_models=frozenset(user.allowed_models if user else ()),
         terms=_own_terms([account]),
         model_terms=_model_terms([account]),
@@ -246,6 +250,12 @@ def platform_terms() -> dict[UUID, tuple[Terms, ...]]:
         account = PathAccount(row.account_id, row.account.kind, row.account.label)
         found[row.account_id].append(in_force.terms_of(account, row.budget))
     return {id: tuple(terms) for id, terms in found.items()}
+
+
+def closed_platform_accounts() -> frozenset[UUID]:
+    """Return the accounts of models, providers and deployments on which nobody may spend."""
+    closed = Account.objects.filter(organization=None).exclude(closed_because="")
+    return frozenset(closed.values_list("id", flat=True))
 
 
 def _snapshot(key: ApiKey, version: int) -> KeySnapshot:
@@ -269,9 +279,16 @@ def _snapshot(key: ApiKey, version: int) -> KeySnapshot:
         terms=_terms(path),
         model_terms=_model_terms(path),
         end_user_template=_end_user_template(key),
+        closed=_closed(path),
         special_labels=_special_labels(organization.pk),
         version=version,
     )
+
+
+def _closed(path: Sequence[PathAccount]) -> PathAccount | None:
+    ids = Account.objects.filter(id__in=[each.id for each in path]).exclude(closed_because="")
+    closed = set(ids.values_list("id", flat=True))
+    return next((account for account in path if account.id in closed), None)
 
 
 def _is_blocked(key: ApiKey) -> bool:
@@ -344,6 +361,8 @@ def _special_labels(organization_id: int) -> frozenset[str]:
     )
     kinds = {*limited.values_list("account__kind", flat=True).distinct()}
     kinds |= {*on_models.values_list("account__holder__kind", flat=True).distinct()}
+    closed = Account.objects.filter(organization=organization_id).exclude(closed_because="")
+    kinds |= {*closed.values_list("kind", flat=True).distinct()}
     users = EndUser.objects.filter(organization=organization_id)
     if users.filter(blocked=True).exists() or users.exclude(allowed_models=[]).exists():
         kinds.add(AccountKind.END_USER)

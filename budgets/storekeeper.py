@@ -5,6 +5,7 @@ Who may open it: only the recorder, under the partition's advisory lock (:func:`
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,6 +69,11 @@ class Unreadable:
 
     position: str
     fields: dict[str, str]
+
+    @property
+    def accounts(self) -> set[UUID]:
+        """The accounts that it names, as far as they can be read."""
+        return {UUID(hex=id) for id in re.findall(r"\b[0-9a-f]{32}\b", self.fields.get("path", ""))}
 
 
 @dataclass(frozen=True, slots=True)

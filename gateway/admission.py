@@ -278,9 +278,13 @@ def _platform(
     """
     Return the accounts that all organizations share; in another currency none can count.
 
+    :raises AccountClosed: if nobody can say what was spent on one of them
     :raises NoExchangeRate: if one of them is limited
     """
     accounts = models.accounts_of(offer.target, asked=asked.model)
+    for account, _ in accounts:
+        if account.id in models.closed:
+            raise identity.closed(account)
     if snapshot.currency == settings.PLATFORM_CURRENCY:
         return accounts
     if any(terms for _, terms in accounts):

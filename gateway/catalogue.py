@@ -63,6 +63,8 @@ class Catalogue:
     groups: Mapping[str, tuple[Target, ...]]
     terms: Mapping[UUID, tuple[Terms, ...]] = field(default_factory=dict)
     """Of the accounts of models, providers and deployments that have budgets."""
+    closed: frozenset[UUID] = frozenset()
+    """Those of them on which nobody may spend."""
 
     def group(self, name: str, *, organization_id: int) -> list[Target]:
         """Return the deployments of that name which this organization may use."""
@@ -107,6 +109,7 @@ def read_catalogue() -> Catalogue:
         version,
         {name: tuple(group) for name, group in groups.items()},
         snapshots.platform_terms(),
+        snapshots.closed_platform_accounts(),
     )
 
 

@@ -3,7 +3,7 @@ What a caller is told when a request is not served: OpenAI's error shape, with a
 
 GatewayError
 ├── Unauthorized, KeyBlocked, KeyExpired, EndUserBlocked,
-│   ModelForbidden                                            who asks
+│   AccountClosed, ModelForbidden                                            who asks
 ├── InvalidRequest, ModelNotFound, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
 ├── LimitRefused                                              a budget on the path
@@ -58,6 +58,12 @@ class KeyBlocked(GatewayError):
 
 class KeyExpired(GatewayError):
     status, type, code = 401, "authentication_error", "key_expired"
+
+
+class AccountClosed(GatewayError):
+    """What was spent on an account is not known until somebody has looked at what was set aside."""
+
+    status, type, code = 403, "permission_error", "account_closed"
 
 
 class EndUserBlocked(GatewayError):

@@ -10,10 +10,12 @@ from typing import Final
 from django.db import Error as DatabaseError
 
 from budgets import keys, snapshots
+from budgets.contexts import PathAccount
 from budgets.models import AccountKind
 from budgets.snapshots import KeySnapshot, Label
 from gateway.database import Database
 from gateway.errors import (
+    AccountClosed,
     EndUserBlocked,
     KeyBlocked,
     KeyExpired,
@@ -188,10 +190,13 @@ def check_labels(labels: Sequence[Label], *, model: str) -> None:
     """
     Return if the request's end user may use this model.
 
+    :raises AccountClosed: if nobody can say what was spent on one of them
     :raises EndUserBlocked: if it is blocked
     :raises ModelForbidden: if its list of models lacks this one
     """
     for label in labels:
+        if label.closed:
+            raise closed(label.account)
         if label.account.kind != AccountKind.END_USER:
             continue
         if label.blocked:
@@ -208,8 +213,19 @@ def check_usable(snapshot: KeySnapshot, *, at: datetime) -> None:
 
     :raises KeyBlocked: if it, its team, its user or its organization is blocked
     :raises KeyExpired: if its time is over
+    :raises AccountClosed: if nobody can say what was spent on an account of its path
     """
     if snapshot.blocked:
         raise KeyBlocked("This key is blocked. Ask whoever gave it to you.")
     if snapshot.has_expired(at=at):
         raise KeyExpired("This key has expired. Ask whoever gave it to you for another.")
+    if snapshot.closed is not None:
+        raise closed(snapshot.closed)
+
+
+def closed(account: PathAccount) -> AccountClosed:
+    name = f"{account.kind.replace('_', ' ')} {account.label!r}"
+    return AccountClosed(
+        f"Nobody can say what was spent on the {name}, so nobody may spend on it. Ask whoever"
+        " runs this to look at what was set aside."
+    )

@@ -30,6 +30,7 @@ from budgets.models import (
     derived_account_id,
 )
 from budgets.periods import Period
+from budgets.services import closing
 from budgets.storekeeper import PARTITION, Entry, Unreadable
 from spend import events, ledger, metrics
 from spend.ledger import Recording
@@ -168,8 +169,13 @@ def _storable(recording: Recording, now: datetime) -> Recording:
 
 
 def _set_aside(unreadable: Sequence[Unreadable]) -> None:
-    """Keep what cannot be recorded where a person sees it, once."""
+    """
+    Keep what cannot be recorded where a person sees it, once. Nobody knows what it cost: the
+    accounts that it names are closed, or they would spend as if it had cost nothing.
+    """
     for each in unreadable:
+        because = f"an event of unknown amount was set aside ({each.position})"
+        closing.close_accounts(ids=each.accounts, because=because)
         log.error("event_set_aside", extra={"position": each.position})
         SetAside.objects.get_or_create(
             position=each.position,

@@ -12,7 +12,7 @@ from django.urls import path
 from django.utils import timezone
 
 from budgets import changes
-from budgets.admin import account_page, bars, history, platform
+from budgets.admin import account_page, bars, closing, history, platform
 from budgets.admin.account_parts import (
     ModelInline,
     TotalInline,
@@ -109,7 +109,12 @@ class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
 
     def get_urls(self) -> Any:
         open_view = self.admin_site.admin_view(platform.open_view)
-        return [path("platform/", open_view, name=platform.OPENED_AT), *super().get_urls()]
+        reopen_view = self.admin_site.admin_view(closing.reopen_view)
+        return [
+            path("platform/", open_view, name=platform.OPENED_AT),
+            path("<uuid:account_id>/reopen/", reopen_view, name="reopen_account"),
+            *super().get_urls(),
+        ]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         """Leave out budgets of single models where the account is about a model or provider."""

@@ -56,6 +56,20 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE FUNCTION costplatform_account_closed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM costplatform_raise_version(coalesce(NEW.organization_id, 0));
+  RETURN NULL;
+END $$;
+
+CREATE CONSTRAINT TRIGGER budgets_account_version AFTER UPDATE OF closed_because ON budgets_account
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+  WHEN (OLD.closed_because IS DISTINCT FROM NEW.closed_because)
+  EXECUTE FUNCTION costplatform_account_closed();
+CREATE TRIGGER budgets_account_history AFTER UPDATE OF closed_because ON budgets_account
+  FOR EACH ROW WHEN (OLD.closed_because IS DISTINCT FROM NEW.closed_because)
+  EXECUTE FUNCTION costplatform_keep_history();
+
 DROP TRIGGER budgets_budget_version ON budgets_budget;
 """
 TRIGGERS = "".join(
@@ -78,6 +92,8 @@ HISTORY = "".join(
     )
 )
 BACK = """
+DROP TRIGGER budgets_account_history ON budgets_account;
+DROP FUNCTION costplatform_account_closed() CASCADE;
 DROP TRIGGER budgets_tag_history ON budgets_tag;
 DROP TRIGGER budgets_enduser_history ON budgets_enduser;
 DROP TRIGGER budgets_budgettemplate_history ON budgets_budgettemplate;

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.test import Client
+from django.urls import reverse
 from django.utils.html import strip_tags
 from redis.exceptions import ConnectionError as RedisAway
 
@@ -18,6 +19,7 @@ from budgets.models import (
     AccountKind,
     ApiKey,
     Budget,
+    Change,
     Organization,
     Team,
     holder_model_account_id,
@@ -26,6 +28,7 @@ from budgets.scripts import TAG
 from budgets.services import accounts, tenancy
 from budgets.services import budgets as budget_services
 from budgets.services.accounts import Terms
+from budgets.services.closing import close_accounts
 from tests import admin_site
 from tests.admin_site import Pages, errors_of, login, raises_version, save, text_of
 from tests.conftest import Cast
@@ -462,3 +465,24 @@ def test_the_list_of_accounts_leaves_out_models_of_holders_until_asked(
     assert f"gpt-4o for {account.label}" not in usual
     assert f"gpt-4o for {account.label}" in every
     assert f"gpt-4o for {account.label}" in of_one
+
+
+def test_closed_account_says_why_and_is_reopened_with_a_reason(cast: Cast, root: Client) -> None:
+    account = cast.team.account
+    close_accounts(ids=[account.pk], because="an event of unknown amount was set aside (1-1)")
+    page, url = page_of(account), reverse("admin:reopen_account", args=[account.pk])
+
+    told = root.get(page).content.decode()
+    refused = root.post(url, {"reason": ""})
+    still = Account.objects.get(pk=account.pk).closed_because
+    root.post(url, {"reason": "a test wrote it"})
+
+    assert "an event of unknown amount was set aside (1-1)" in told
+    assert refused.status_code == 302
+    assert still
+    assert Account.objects.get(pk=account.pk).closed_because == ""
+    assert Change.objects.filter(object_id=account.pk, reason="a test wrote it").exists()
+
+
+def page_of(account: Account) -> str:
+    return reverse("admin:budgets_account_change", args=[account.pk])

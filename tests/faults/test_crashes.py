@@ -6,6 +6,7 @@ from tests.faults.conftest import Begin, Report
 from tests.faults.fleet import RECORDER, WEB
 from tests.faults.load import Ask, Load, Plan
 from tests.faults.scenario import Scenario, Sizes
+from tests.stack import wait_until
 
 PROCESSES = 4
 AT_ONCE = 40
@@ -40,14 +41,21 @@ def test_killed_web_processes_lose_nothing_that_was_served(
     requests, kills = sizes.pick(sample=500, full=10_000), sizes.pick(sample=10, full=200)
     chaos = Chaos(run.dice, kills)
 
-    with Load(plan(run, requests)) as asking:
+    with Load(plan(run, 4 * requests)) as asking:
         names = run.fleet.names(WEB)
         done = chaos.amid(asking, lambda: kill_one(run.fleet, names, run.dice))
+        wait_until(lambda: len(run.fleet.served()) >= requests, seconds=600)
+        asking.stop()
         answers = asking.answers()
 
     verdict = oracle.judge(run.fleet)
-    report(requests=requests, kills=done, answered=answers.statuses[200], **verdict.figures())
-    assert done >= kills // 2, "the load ended before enough was killed"
+    report(
+        requests=len(answers.replies),
+        kills=done,
+        answered=answers.statuses[200],
+        **verdict.figures(),
+    )
+    assert done == kills, "the load ended before enough was killed"
     verdict.check()
 
 

@@ -13,6 +13,7 @@ import pytest
 from django.db import Error as DatabaseError
 
 from budgets import storekeeper
+from budgets.errors import InvalidInput
 from budgets.livestore import LiveStore
 from budgets.models import (
     Account,
@@ -25,6 +26,8 @@ from budgets.models import (
 )
 from budgets.periods import FOREVER
 from budgets.scripts import TAG
+from budgets.services.closing import reopen_account
+from budgets.snapshots import read_key, version_of
 from spend import ledger, recorder
 from spend.models import SetAside, SpendEvent
 from spend.pricing import Component, Line
@@ -304,6 +307,32 @@ async def test_entry_that_is_no_event_at_all_is_set_aside_and_stops_no_other(
 
     assert rows_of(healthy.id) == [("usage", 5)]
     assert SetAside.objects.get(position=position).fields["amount"] == "much"
+
+
+async def test_accounts_of_an_entry_whose_amount_nobody_can_read_are_closed_until_reopened(
+    store: LiveStore, cast: Cast, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    issued = cast.key("5")
+    fields = {"id": "none", "amount": "much", "path": issued.key.account_id.hex, "event": "?"}
+    before = version_of(cast.organization.pk)
+
+    storekeeper.store().xadd(storekeeper.STREAM, fields)
+    record_everything()
+    closed = read_key(digest=issued.key.digest, legacy_digest="")
+    after = version_of(cast.organization.pk)
+    account = Account.objects.get(pk=issued.key.account_id)
+    with pytest.raises(InvalidInput):
+        reopen_account(account=account, reason=" ")
+    reopen_account(account=account, reason="it cost 3 cents")
+    reopened = read_key(digest=issued.key.digest, legacy_digest="")
+
+    assert closed is not None
+    assert closed.closed is not None
+    assert closed.closed.id == issued.key.account_id
+    assert after > before
+    assert reopened is not None
+    assert reopened.closed is None
 
 
 # --- Orphans -----------------------------------------------------------------------------
