@@ -522,6 +522,11 @@ class RefusalCount(models.Model):
                 fields=["account_id", "reason", "observed", "minute"],
             )
         ]
+        indexes = [
+            models.Index(fields=["-minute"], name="refusals_by_minute"),
+            models.Index(fields=["account_id", "-minute"], name="refusals_by_account"),
+        ]
+        verbose_name = verbose_name_plural = "refusals"
 
     def __str__(self) -> str:
         return f"{self.kind} {self.label}: {self.requests} × {self.reason}"

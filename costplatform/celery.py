@@ -15,4 +15,8 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.make_partitions_ahead",
         "schedule": timedelta(hours=1),
     },
+    "forget old refusals": {
+        "task": "budgets.tasks.forget_old_refusals",
+        "schedule": timedelta(days=1),
+    },
 }

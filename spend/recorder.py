@@ -211,7 +211,8 @@ def _make_kind(kind: AccountKind, wanted: set[tuple[int, str]]) -> None:
         derived_account_id(organization_id=org, kind=kind, text=text): (org, text)
         for org, text in sorted(wanted)
     }
-    for known in Account.objects.filter(id__in=ids).values_list("id", flat=True):
+    holder = EndUser if kind == AccountKind.END_USER else Tag
+    for known in holder.objects.filter(account__in=ids).values_list("account_id", flat=True):
         del ids[known]
     if not ids:
         return

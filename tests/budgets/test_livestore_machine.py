@@ -288,7 +288,7 @@ def _open_store() -> Iterator[None]:
 
 
 def test_scripts_decide_and_count_as_a_plain_model_does_in_any_order() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # Hypothesis has no types here
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=40, deadline=None,

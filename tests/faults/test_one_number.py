@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from budgets import money, storekeeper
+from budgets.admin import figures
 from budgets.models import Account, Organization, OrganizationMembership, PeriodTotal
 from budgets.periods import Period, period_at, zone_of
 from budgets.services import tenancy
@@ -18,6 +19,7 @@ from tests.faults.conftest import Begin, Report
 from tests.faults.load import Ask, Load, Plan
 from tests.faults.scenario import Scenario, Sizes, shuffled, terms
 from tests.gateway.support import get
+from tests.metrics_text import scrape
 
 PROCESSES = 3
 ROOMY, TIGHT = "1000", "0.05"
@@ -31,6 +33,7 @@ class Holder:
     account: Account
     path: str
     row: str = ""
+    secret: str = ""
 
     def told(self, url: str) -> Decimal:
         answer = get(url, settings.MASTER_KEY, self.path)
@@ -59,7 +62,8 @@ def _cast(run: Scenario) -> Cast:
         keys.append(run.key(Owner(organization, team=team), limit=ROOMY))
     keys.append(_users_key(run, organization, holders))
     holders += [
-        Holder(each.key.account, f"/key/info?key={each.key.digest}", "info") for each in keys
+        Holder(each.key.account, f"/key/info?key={each.key.digest}", "info", each.secret)
+        for each in keys
     ]
     return Cast(keys, holders)
 
@@ -119,13 +123,40 @@ def _numbers(holder: Holder, url: str, period: Period) -> dict[str, object]:
     told = holder.told(url)
     return {
         "management API": money.to_units(told, currency="USD"),
+        "admin": _in_admin(holder.account),
+        **_on_metrics(holder.account, url),
+        **_for_the_key(holder, url),
         "live counter": _live(holder.account, period),
         "period total": _total(holder.account, period),
         "ledger": oracle.spent(holder.account.id),
     }
 
 
-def test_api_counter_total_and_ledger_are_one_number_after_a_mixed_load(
+def _in_admin(account: Account) -> int:
+    """What the account's page in the admin shows."""
+    (figure,) = figures.of_account(account, now=datetime.now(UTC)).budgets
+    return money.to_units(figure.spent, currency="USD")
+
+
+def _on_metrics(account: Account, url: str) -> dict[str, object]:
+    """Only organizations and teams are among the metrics; floats hold these amounts exactly."""
+    if account.kind not in {"organization", "team"}:
+        return {}
+    found = scrape(url, settings.MASTER_KEY)
+    (spent,) = found.each("costplatform_budget_spent", account_id=str(account.id))
+    return {"metrics": round(spent * 10**9)}
+
+
+def _for_the_key(holder: Holder, url: str) -> dict[str, object]:
+    """What ``GET /v1/key`` tells a key of itself: the counter that the gate decides by."""
+    if not holder.secret:
+        return {}
+    told = get(url, holder.secret, "/v1/key").json
+    (limit,) = [each for each in told["limits"] if each["level"] == "key"]
+    return {"gate": money.to_units(Decimal(limit["spent"]), currency="USD")}
+
+
+def test_gate_api_admin_metrics_and_ledger_are_one_number_after_a_mixed_load(
     begin: Begin, sizes: Sizes, report: Report
 ) -> None:
     run = begin(web=PROCESSES)

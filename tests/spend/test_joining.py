@@ -10,12 +10,13 @@ import pytest
 from django.conf import settings
 from django.db.models.functions import Now
 
-from budgets import storekeeper
+from budgets import periods, storekeeper
 from budgets.errors import BudgetBusy, BudgetExceeded, CountersMissing, StoreClosed
 from budgets.livestore import LiveStore
 from budgets.models import Member
 from budgets.scripts import TAG
 from spend import ledger, recovery, verification
+from spend.models import SpendEvent
 from tests.budgets.support import (
     Bench,
     bench,
@@ -311,6 +312,41 @@ async def test_process_that_hung_through_the_recovery_hands_in_late(
     assert (team.counter.spent, team.counter.reserved) == (12, 0)
     assert rows_of(event.id) == [("usage", 5)]
     assert verification.verify().differences == ()
+
+
+async def test_stream_ids_that_go_backwards_confirm_nothing_that_is_not_recorded(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    storekeeper.store().xadd(storekeeper.STREAM, {"x": "y"}, id="9999999999998-0")
+    storekeeper.store().xtrim(storekeeper.STREAM, maxlen=0)
+    team = await bench(members[0], cast.organization)
+    event = await team.spend(5)  # its id in the old stream is beyond any of the new one
+
+    flush()
+    await reopen(members)
+    await members[0].resend()
+    before = [each.id for each in members[0].unconfirmed]
+    record_everything()
+    await members[0].resend()
+
+    assert before == [event.id]
+    assert len(members[0].unconfirmed) == 0
+    assert rows_of(event.id) == [("usage", 5)]
+
+
+async def test_event_that_is_sent_again_keeps_the_time_of_its_admission(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    event = await team.settle(held, 5)
+
+    flush()
+    await reopen(members)
+    record_everything()
+
+    (row,) = SpendEvent.objects.filter(id=event.id)
+    assert periods.milliseconds(row.admitted_at) == held.admission.admitted_ms
 
 
 async def test_request_that_was_taken_for_an_orphan_is_not_held_beside_its_charge(
