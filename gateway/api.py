@@ -10,8 +10,8 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
-from budgets.api import inputs, platform
-from budgets.api.answers import Anything, DeploymentBudget, Message, PlatformView
+from budgets.api import platform, platform_inputs
+from budgets.api.answers import Anything
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, Defaults, ManagementView, Strict, endpoint
 from budgets.api.fields import (
@@ -25,6 +25,8 @@ from budgets.api.fields import (
     Whole,
 )
 from budgets.api.inputs import Paged
+from budgets.api.label_answers import Message
+from budgets.api.platform_answers import DeploymentBudget, PlatformView
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import AccountKind
 from budgets.queries import PAGE_SIZE_MAX
@@ -275,7 +277,7 @@ class ModelDelete(ManagementView):
 
 
 class DeploymentBudgets(ManagementView):
-    @endpoint(takes=inputs.ListPlatformBudgets, answers=DeploymentBudget, many=True)
+    @endpoint(takes=platform_inputs.ListPlatformBudgets, answers=DeploymentBudget, many=True)
     def get(self, asked: Asked) -> Answer:
         """List the budgets of deployments, over all organizations."""
         ids = {
@@ -286,7 +288,7 @@ class DeploymentBudgets(ManagementView):
         return platform.listed(limited, asked, name_of=lambda each: ids[each.pk])
 
     @endpoint(
-        takes=inputs.SetDeploymentBudget,
+        takes=platform_inputs.SetDeploymentBudget,
         answers=DeploymentBudget,
         operation_id="deployment_budget_set",
     )
@@ -299,7 +301,7 @@ class DeploymentBudgets(ManagementView):
 
 
 class DeploymentBudgetDelete(ManagementView):
-    @endpoint(takes=inputs.OneDeployment, answers=DeploymentBudget)
+    @endpoint(takes=platform_inputs.OneDeployment, answers=DeploymentBudget)
     def post(self, asked: Asked) -> PlatformView:
         """Take a deployment's budget away; what was spent stays."""
         public_id = asked["deployment_id"]

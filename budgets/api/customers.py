@@ -7,10 +7,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets import queries, totals
-from budgets.api import answers, inputs
-from budgets.api.answers import CustomerView
+from budgets.api import label_answers, label_inputs
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
+from budgets.api.label_answers import CustomerView
 from budgets.api.limits import (
     check_one_of,
     new_limits,
@@ -37,7 +37,7 @@ FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
 
 
 class CustomerNew(ManagementView):
-    @endpoint(takes=inputs.NewCustomer, answers=answers.Customer)
+    @endpoint(takes=label_inputs.NewCustomer, answers=label_answers.Customer)
     def post(self, asked: Asked) -> CustomerView:
         """Make an end user with limits of its own, before or after it first spends."""
         now = timezone.now()
@@ -54,7 +54,7 @@ class CustomerNew(ManagementView):
 
 
 class CustomerUpdate(ManagementView):
-    @endpoint(takes=inputs.UpdateCustomer, answers=answers.Customer)
+    @endpoint(takes=label_inputs.UpdateCustomer, answers=label_answers.Customer)
     def post(self, asked: Asked) -> CustomerView:
         """Change an end user: what is left out stays, null takes away."""
         now = timezone.now()
@@ -71,7 +71,7 @@ class CustomerUpdate(ManagementView):
 
 
 class CustomerDelete(ManagementView):
-    @endpoint(takes=inputs.SeveralCustomers, answers=answers.DeletedCustomers)
+    @endpoint(takes=label_inputs.SeveralCustomers, answers=label_answers.DeletedCustomers)
     def post(self, asked: Asked) -> dict[str, Any]:
         """Delete end users with their limits, all or none; what they spent stays."""
         user_ids = asked["user_ids"]
@@ -84,7 +84,7 @@ class CustomerDelete(ManagementView):
 
 
 class CustomerBlock(ManagementView):
-    @endpoint(takes=inputs.SeveralCustomers, answers=answers.BlockedCustomers)
+    @endpoint(takes=label_inputs.SeveralCustomers, answers=label_answers.BlockedCustomers)
     def post(self, asked: Asked) -> dict[str, list[CustomerView]]:
         """Refuse every request of these end users from the next one on."""
         now = timezone.now()
@@ -95,7 +95,7 @@ class CustomerBlock(ManagementView):
 
 
 class CustomerUnblock(ManagementView):
-    @endpoint(takes=inputs.SeveralCustomers, answers=answers.StillBlocked)
+    @endpoint(takes=label_inputs.SeveralCustomers, answers=label_answers.StillBlocked)
     def post(self, asked: Asked) -> dict[str, list[str]]:
         """Admit requests of these end users again; tell who is still blocked."""
         organization = _organization(asked)
@@ -104,14 +104,14 @@ class CustomerUnblock(ManagementView):
 
 
 class CustomerInfo(ManagementView):
-    @endpoint(takes=inputs.CustomerQuery, answers=answers.Customer)
+    @endpoint(takes=label_inputs.CustomerQuery, answers=label_answers.Customer)
     def get(self, asked: Asked) -> CustomerView:
         """Tell all about an end user."""
         return customer_views([_named(asked, "end_user_id")], at=timezone.now())[0]
 
 
 class CustomerList(ManagementView):
-    @endpoint(takes=inputs.ListLabels, answers=answers.Customer, many=True)
+    @endpoint(takes=label_inputs.ListLabels, answers=label_answers.Customer, many=True)
     def get(self, asked: Asked) -> Answer:
         """List end users; the headers tell how many pages there are."""
         rows = queries.all_end_users()

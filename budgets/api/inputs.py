@@ -3,28 +3,24 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from budgets.api import unsupported
-from budgets.api.endpoints import NON_FIELD_ERRORS_KEY, Asked, Strict, StrictQuery
+from budgets.api.endpoints import Strict, StrictQuery
 from budgets.api.fields import (
     OPTIONAL,
     Amount,
-    AmountText,
     BudgetDuration,
     ByName,
     Currency,
     Email,
     EnforcementMode,
     Flag,
-    LabelText,
     Lifetime,
     Metadata,
     ModelNames,
     OneOf,
-    ProviderName,
     PublicId,
     QueryFlag,
     QueryList,
@@ -35,7 +31,7 @@ from budgets.api.fields import (
     TimeZone,
 )
 from budgets.keys import LENGTH_MAX as SECRET_LENGTH_MAX
-from budgets.models import END_USER_BYTES_MAX, TAG_BYTES_MAX, TeamRole, UserRole
+from budgets.models import TeamRole, UserRole
 from budgets.queries import PAGE_SIZE_MAX
 
 PAGES_MAX: Final = 1_000_000
@@ -383,140 +379,6 @@ class OrganizationQuery(StrictQuery):
 
 class SeveralOrganizations(Strict):
     organizations = TextList(allow_empty=False, max_length=PAGE_SIZE_MAX)
-
-
-# --- End users and tags ----------------------------------------------------------------
-class CustomerId(LabelText):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(bytes_max=END_USER_BYTES_MAX, **options)
-
-
-class TagName(LabelText):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(bytes_max=TAG_BYTES_MAX, **options)
-
-
-class NewCustomer(LinkedLimits):
-    unsupported = unsupported.NEW_CUSTOMER
-
-    user_id = CustomerId()
-    alias = Text(allow_blank=True, **OPTIONAL)
-    blocked = Flag(**OPTIONAL)
-    models = ModelNames(**OPTIONAL)
-    organization_id = PublicId(**OPTIONAL)
-
-
-class UpdateCustomer(NewCustomer):
-    unsupported = unsupported.UPDATE_CUSTOMER
-
-
-class SeveralCustomers(Strict):
-    user_ids = TextList(child=CustomerId(), allow_empty=False, **SOME)
-    organization_id = PublicId(**OPTIONAL)
-
-
-class CustomerQuery(StrictQuery):
-    end_user_id = CustomerId()
-    organization_id = PublicId(**OPTIONAL)
-
-
-class ListLabels(Paged):
-    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
-    organization_id = PublicId(**OPTIONAL)
-
-
-class NewTag(LinkedLimits):
-    unsupported = unsupported.TAG
-
-    name = TagName()
-    description = Text(max_length=DESCRIPTION_LENGTH_MAX, allow_blank=True, **OPTIONAL)
-    organization_id = PublicId(**OPTIONAL)
-
-
-class UpdateTag(NewTag):
-    pass
-
-
-class OneTag(Strict):
-    name = TagName()
-    organization_id = PublicId(**OPTIONAL)
-
-
-class SeveralTags(Strict):
-    names = TextList(child=TagName(), allow_empty=False, **SOME)
-    organization_id = PublicId(**OPTIONAL)
-
-
-class ListTags(ListLabels):
-    unsupported = unsupported.LIST_TAGS
-
-
-# --- Models, providers and deployments -------------------------------------------------
-class Nothing(StrictQuery):
-    pass
-
-
-class ProviderLimit(ModelLimit):
-    budget_time_zone = TimeZone(**OPTIONAL)
-
-
-class SetProviderBudgets(Strict):
-    """Budgets by the providers' names: null takes one away, who is not named keeps its own."""
-
-    @classmethod
-    def by_name(cls) -> ByName:
-        return ByName(child=ProviderLimit(allow_null=True), names=ProviderName())
-
-    def to_internal_value(self, data: Any) -> Asked:
-        try:
-            return {"providers": self.by_name().run_validation(data)}
-        except serializers.ValidationError as error:
-            if isinstance(error.detail, dict):
-                raise
-            raise serializers.ValidationError({NON_FIELD_ERRORS_KEY: error.detail}) from error
-
-
-class SetProviderBudgetsInSchema(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # theirs
-    """How the API's description shows names that are the caller's."""
-
-    target_class = SetProviderBudgets
-
-    def map_serializer(self, auto_schema: Any, direction: str) -> dict[str, Any]:
-        limit = auto_schema.resolve_serializer(ProviderLimit, direction)
-        return {"type": "object", "additionalProperties": limit.ref}
-
-
-class PlatformLimits(Strict):
-    """A budget's terms, with amounts as text."""
-
-    max_budget = AmountText(**OPTIONAL)
-    soft_budget = AmountText(**OPTIONAL)
-    budget_duration = BudgetDuration(**OPTIONAL)
-    budget_time_zone = TimeZone(**OPTIONAL)
-    rpm_limit = Rate(**OPTIONAL)
-    tpm_limit = Rate(**OPTIONAL)
-    max_parallel_requests = Rate(**OPTIONAL)
-    enforcement = EnforcementMode(**OPTIONAL)
-
-
-class SetModelBudget(PlatformLimits):
-    model = Text()
-
-
-class OneModel(Strict):
-    model = Text()
-
-
-class SetDeploymentBudget(PlatformLimits):
-    deployment_id = PublicId()
-
-
-class OneDeployment(Strict):
-    deployment_id = PublicId()
-
-
-class ListPlatformBudgets(Paged):
-    size = QueryWhole(min_value=1, max_value=PAGE_SIZE_MAX, default=PAGE_SIZE_MAX)
 
 
 # --- Budgets ---------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from budgets import queries, totals
-from budgets.api import answers, inputs
-from budgets.api.answers import PlatformView
+from budgets.api import platform_answers, platform_inputs
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
 from budgets.api.limits import terms_of_model, wanted_terms
+from budgets.api.platform_answers import PlatformView
 from budgets.errors import InvalidInput
 from budgets.figures import figures_of
 from budgets.models import Account, AccountKind, Organization
@@ -29,14 +29,14 @@ NOBODY: Final = Organization(time_zone="UTC")
 
 
 class ProviderBudgets(ManagementView):
-    @endpoint(takes=inputs.Nothing, answers=answers.ProviderBudgets)
+    @endpoint(takes=platform_inputs.Nothing, answers=platform_answers.ProviderBudgets)
     def get(self, asked: Asked) -> dict[str, Any]:
         """Tell the budgets of providers: over all organizations, in the platform's currency."""
         return _providers(timezone.now())
 
     @endpoint(
-        takes=inputs.SetProviderBudgets,
-        answers=answers.ProviderBudgets,
+        takes=platform_inputs.SetProviderBudgets,
+        answers=platform_answers.ProviderBudgets,
         operation_id="provider_budgets_set",
     )
     def post(self, asked: Asked) -> dict[str, Any]:
@@ -51,14 +51,18 @@ class ProviderBudgets(ManagementView):
 
 
 class ModelBudgets(ManagementView):
-    @endpoint(takes=inputs.ListPlatformBudgets, answers=answers.ModelBudget, many=True)
+    @endpoint(
+        takes=platform_inputs.ListPlatformBudgets, answers=platform_answers.ModelBudget, many=True
+    )
     def get(self, asked: Asked) -> Answer:
         """List the budgets of models, by the names that are asked for, over all organizations."""
         models = queries.limited_accounts(AccountKind.MODEL)
         return listed(models, asked, name_of=lambda each: each.label)
 
     @endpoint(
-        takes=inputs.SetModelBudget, answers=answers.ModelBudget, operation_id="model_budget_set"
+        takes=platform_inputs.SetModelBudget,
+        answers=platform_answers.ModelBudget,
+        operation_id="model_budget_set",
     )
     def post(self, asked: Asked) -> PlatformView:
         """Limit a model: what is left out stays, null takes away."""
@@ -66,7 +70,7 @@ class ModelBudgets(ManagementView):
 
 
 class ModelBudgetDelete(ManagementView):
-    @endpoint(takes=inputs.OneModel, answers=answers.ModelBudget)
+    @endpoint(takes=platform_inputs.OneModel, answers=platform_answers.ModelBudget)
     def post(self, asked: Asked) -> PlatformView:
         """Take a model's budget away; what was spent stays."""
         return unlimited(AccountKind.MODEL, asked["model"], field="model")

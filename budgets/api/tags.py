@@ -7,10 +7,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from budgets import queries, totals
-from budgets.api import answers, inputs
-from budgets.api.answers import TagView
+from budgets.api import label_answers, label_inputs
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
+from budgets.api.label_answers import TagView
 from budgets.api.limits import (
     check_one_of,
     new_limits,
@@ -27,7 +27,7 @@ FIELDS: Final[Mapping[str, tuple[str, Any]]] = {"description": ("description", "
 
 
 class TagNew(ManagementView):
-    @endpoint(takes=inputs.NewTag, answers=answers.ChangedTag)
+    @endpoint(takes=label_inputs.NewTag, answers=label_answers.ChangedTag)
     def post(self, asked: Asked) -> dict[str, Any]:
         """Make a tag with limits, before or after it first spends."""
         now = timezone.now()
@@ -47,7 +47,7 @@ class TagNew(ManagementView):
 
 
 class TagUpdate(ManagementView):
-    @endpoint(takes=inputs.UpdateTag, answers=answers.ChangedTag)
+    @endpoint(takes=label_inputs.UpdateTag, answers=label_answers.ChangedTag)
     def post(self, asked: Asked) -> dict[str, Any]:
         """Change a tag: what is left out stays, null takes away."""
         now = timezone.now()
@@ -64,7 +64,7 @@ class TagUpdate(ManagementView):
 
 
 class TagDelete(ManagementView):
-    @endpoint(takes=inputs.OneTag, answers=answers.Message)
+    @endpoint(takes=label_inputs.OneTag, answers=label_answers.Message)
     def post(self, asked: Asked) -> dict[str, str]:
         """Delete a tag with its limits; what it spent stays."""
         tag = queries.find_tag(asked["name"], organization=_organization(asked))
@@ -74,8 +74,8 @@ class TagDelete(ManagementView):
 
 class TagInfo(ManagementView):
     @endpoint(
-        takes=inputs.SeveralTags,
-        answers=answers.TagsByName,
+        takes=label_inputs.SeveralTags,
+        answers=label_answers.TagsByName,
         described_as={
             "type": "object",
             "additionalProperties": {"$ref": "#/components/schemas/Tag"},
@@ -88,7 +88,7 @@ class TagInfo(ManagementView):
 
 
 class TagList(ManagementView):
-    @endpoint(takes=inputs.ListTags, answers=answers.Tag, many=True)
+    @endpoint(takes=label_inputs.ListTags, answers=label_answers.Tag, many=True)
     def get(self, asked: Asked) -> Answer:
         """List tags; the headers tell how many pages there are."""
         rows = queries.all_tags()

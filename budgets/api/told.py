@@ -7,17 +7,16 @@ from django.db.models import prefetch_related_objects
 
 from budgets import display, money
 from budgets.api.answers import (
-    CustomerView,
     KeyView,
     MemberView,
     OrganizationView,
-    TagView,
     TeamView,
     Templates,
     UserView,
     WarnedOrganizationView,
     WarnedTeamView,
 )
+from budgets.api.label_answers import CustomerView, TagView
 from budgets.figures import figures_of
 from budgets.models import Account, ApiKey, EndUser, Membership, Organization, Tag, Team, User
 from budgets.overcommitment import Overcommitment, overcommitments

@@ -1,0 +1,74 @@
+"""What is answered about the budgets of models, providers and deployments."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from budgets import money
+from budgets.api.answers import Count, Money, OrNull
+from budgets.figures import Figures
+
+
+class ProviderBudget(serializers.Serializer):
+    """LiteLLM's four fields, and what else there is to tell of the budget."""
+
+    budget_limit = Money(source="governing.budget.max_budget", allow_null=True)
+    time_period = OrNull(source="governing.budget.duration")
+    spend = Money()
+    budget_reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
+    spend_as_of = serializers.DateTimeField(allow_null=True)
+    currency = serializers.CharField()
+    budget_time_zone = OrNull(source="governing.budget.time_zone")
+    rpm_limit = Count(source="governing.budget.rpm_limit")
+    tpm_limit = Count(source="governing.budget.tpm_limit")
+    max_parallel_requests = Count(source="governing.budget.max_parallel_requests")
+    enforcement = OrNull(source="governing.budget.enforcement")
+
+
+class ProviderBudgets(serializers.Serializer):
+    providers = serializers.DictField(child=ProviderBudget())
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformView:
+    """A model, provider or deployment by the name under which it is limited."""
+
+    name: str
+    figures: Figures
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class MoneyText(serializers.Field):
+    """An exact decimal as text."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return money.plain(value)
+
+
+class PlatformBudget(serializers.Serializer):
+    """What all organizations together may spend there, in the platform's currency."""
+
+    max_budget = MoneyText(source="figures.governing.budget.max_budget", allow_null=True)
+    soft_budget = MoneyText(source="figures.governing.budget.soft_budget", allow_null=True)
+    budget_duration = OrNull(source="figures.governing.budget.duration")
+    budget_time_zone = OrNull(source="figures.governing.budget.time_zone")
+    rpm_limit = Count(source="figures.governing.budget.rpm_limit")
+    tpm_limit = Count(source="figures.governing.budget.tpm_limit")
+    max_parallel_requests = Count(source="figures.governing.budget.max_parallel_requests")
+    enforcement = OrNull(source="figures.governing.budget.enforcement")
+    budget_reset_at = serializers.DateTimeField(source="figures.resets_at", allow_null=True)
+    spend = MoneyText(source="figures.spend")
+    total_spend = MoneyText(source="figures.total_spend")
+    spend_as_of = serializers.DateTimeField(source="figures.spend_as_of", allow_null=True)
+    currency = serializers.CharField(source="figures.currency")
+
+
+class ModelBudget(PlatformBudget):
+    model = serializers.CharField(source="name")
+
+
+class DeploymentBudget(PlatformBudget):
+    deployment_id = serializers.CharField(source="name")
