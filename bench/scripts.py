@@ -140,8 +140,8 @@ async def _context(store: Any, case: Case) -> Any:
             )  # fmt: skip
     models = tuple(holder_model_account_id(holder=each.id, model="m") for each in path)
     return Context(
-        organization_id=1, currency="USD", organization_version=0, global_version=0, path=path,
-        limits=limits, valid_from_ms=0, valid_until_ms=32_503_680_000_000,
+        organization_id=10**9, currency="USD", organization_version=0, global_version=10**9,
+        path=path, limits=limits, valid_from_ms=0, valid_until_ms=32_503_680_000_000,
         model_path=models if case.models else (),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -57,8 +58,9 @@ class Seeded:
 def seed(*, now: datetime) -> Seeded:
     """Make what is missing; a second run makes nothing."""
     if "COSTPLATFORM_SUPERVISED" in os.environ:
-        # Whoever started us knows that the processes of its last run are gone.
-        Member.objects.filter(supervised=True).delete()
+        # Whoever started us knows that the processes of its last run, on this host, are gone.
+        ours = Member.objects.filter(supervised=True, name__startswith=f"{socket.gethostname()}:")
+        ours.delete()
     with acting("seed"):
         if not Model.objects.filter(prices__source=catalog_genai.SOURCE).exists():
             catalog_genai.import_catalogue()

@@ -52,6 +52,7 @@ CLOSED_PAUSE_SECONDS: Final = 0.1
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
 ERROR_STATUS_MIN: Final = 400
+TOO_SLOW: Final = "The request could not be admitted in time."
 LOAD_PAUSE_SECONDS: Final = 0.01
 UNKNOWN_ADMISSION: Final = 0
 """The store fills in when it was: the reserve's answer never came."""
@@ -143,19 +144,17 @@ async def admit(
             models = await process.catalogues.read_again()
             continue
         try:
-            return await _reserve(applicant, offer, context, snapshot, process)
+            return await _reserve_loaded(applicant, offer, context, snapshot, until, process)
         except StaleContext:
             snapshot = await process.identities.read_again(applicant.secret)
             models = await process.catalogues.read_again()
-        except CountersMissing as missing:
-            await _load([context.limits[i] for i in missing.limit_indexes], until, process)
         except StoreClosed:
             # Lost, and about to be rebuilt: what was not reserved can be tried again.
             process.look_at_store()
             if time.monotonic() + CLOSED_PAUSE_SECONDS > until:
                 raise
             await asyncio.sleep(CLOSED_PAUSE_SECONDS)
-    raise Unavailable("The request could not be admitted in time.", code="admission_timeout")
+    raise Unavailable(TOO_SLOW, code="admission_timeout")
 
 
 async def _now_ms(process: GatewayProcess) -> int:
@@ -304,6 +303,24 @@ def _learnt_under(context: Context) -> str:
 def _teaches(outcome: Outcome) -> bool:
     """Return whether this is what such a request costs: served, and told by the provider."""
     return outcome.status < ERROR_STATUS_MIN and events.ESTIMATED not in outcome.flags
+
+
+async def _reserve_loaded(  # what both steps need
+    applicant: Applicant,
+    offer: Offer,
+    context: Context,
+    snapshot: KeySnapshot,
+    until: float,
+    process: GatewayProcess,
+) -> Admitted:
+    """Reserve; counters that are missing are loaded first."""
+    while True:
+        try:
+            return await _reserve(applicant, offer, context, snapshot, process)
+        except CountersMissing as missing:
+            if time.monotonic() > until:
+                raise Unavailable(TOO_SLOW, code="admission_timeout") from missing
+            await _load([context.limits[i] for i in missing.limit_indexes], until, process)
 
 
 async def _reserve(

@@ -72,6 +72,8 @@ def _until(limit: Limit) -> str:
 
 
 def _rate_message(limit: Limit, error: LimitReached, name: str) -> str:
+    if limit.account.kind in PLATFORM_KINDS:
+        return f"The {name} has no room right now. Try again in {_wait_seconds(error)} s."
     if limit.kind == LimitKind.PARALLEL:
         return (
             f"The {name} may have {limit.limit} requests at once, and has. Try again in a moment."
@@ -88,14 +90,17 @@ def _budget(limit: Limit, error: LimitReached, currency: str) -> dict[str, Any]:
         "id": str(limit.account.id), "kind": limit.account.kind, "label": limit.account.label,
     }  # fmt: skip
     common = {"account": account, "budget_id": limit.budget_id, "limits": limit.kind.value}
+    # What all organizations do together on a model or provider is nobody's to see.
+    hidden = limit.account.kind in PLATFORM_KINDS
     if not limit.is_money:
         window = None if limit.kind == LimitKind.PARALLEL else WINDOW_SECONDS
         return common | {
-            "limit": limit.limit, "used": error.used, "needed": error.needed,
-            "window_seconds": window, "remedy": "retry",
-        }  # fmt: skip
-    # What all organizations spend together on a model or provider is nobody's to see.
-    hidden = limit.account.kind in PLATFORM_KINDS
+            "limit": None if hidden else limit.limit,
+            "used": None if hidden else error.used,
+            "needed": error.needed,
+            "window_seconds": window,
+            "remedy": "retry",
+        }
     resets_at = limit.resets_at
     busy = isinstance(error, BudgetBusy)
     return common | {

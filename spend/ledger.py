@@ -8,6 +8,7 @@ back. Everything here runs in the recorder's transaction.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,11 +16,13 @@ import orjson
 from django.db import DataError, connection, transaction
 from psycopg.types.json import Jsonb
 
+from budgets import money
 from budgets.models import AccountKind
+from budgets.money import Units
 from budgets.periods import Period
 from budgets.storekeeper import Entry
 from spend import events
-from spend.events import Payload
+from spend.events import Described, Payload
 from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour, SpendEvent
 
 LABEL_KINDS: Final = (AccountKind.END_USER, AccountKind.TAG)
@@ -250,10 +253,18 @@ def _row(recording: Recording, now: datetime) -> list[object]:
         ),
         "flags": flags,
     }  # fmt: skip
+    if is_orphan:
+        # It is charged what it held, which only the live store knows.
+        values |= {"cost": _as_cost(entry.amount, described), "reserved_units": entry.amount}
     for name in described.__slots__:
         values.setdefault(name, getattr(described, name))
     values["tags"] = list(described.tags)
     return [values[column] for column in COLUMNS]
+
+
+def _as_cost(amount: Units, described: Described) -> Decimal:
+    """Return an amount in the price's currency: the organization's, while none is converted."""
+    return money.to_decimal(amount, currency=described.currency)
 
 
 def _json(value: object) -> Jsonb:

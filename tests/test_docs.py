@@ -298,6 +298,24 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors_of(found), link
 
 
+def proofs_in(page: Path) -> set[tuple[str, str]]:
+    """Return (file, test) of each test that a page names as proof."""
+    return set(re.findall(r"(tests/[\w/]+\.py)::(\w+)", page.read_text()))
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    named = {each for page in PAGES for each in proofs_in(page)}
+    gone = {
+        f"{file}::{name}"
+        for file, name in named
+        if not (ROOT / file).is_file()
+        or not re.search(rf"^(?:async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE)
+    }
+
+    assert len(named) > 20
+    assert gone == set()
+
+
 def test_every_page_can_be_reached_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
     reached, waiting = {index}, [index]
