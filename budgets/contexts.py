@@ -42,6 +42,11 @@ class Terms:
     tpm_limit: int | None = None
     max_parallel_requests: int | None = None
 
+    @property
+    def may_refuse(self) -> bool:
+        limits = (self.max_budget, self.rpm_limit, self.tpm_limit, self.max_parallel_requests)
+        return self.enforcement != Enforcement.OBSERVE and any(n is not None for n in limits)
+
     def on(self, account: PathAccount) -> "Terms":
         """Return the same terms for another account, as a template gives them."""
         return replace(self, account=account)

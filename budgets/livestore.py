@@ -7,7 +7,7 @@ gateway process; it keeps every event in memory until the ledger has it.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -43,6 +43,9 @@ COUNTER_IDLE_MS: Final = 7 * 24 * 3_600 * 1_000
 TOMBSTONE_MS: Final = 120_000
 SETTLE_TRIES_AT_ONCE: Final = 3
 RESEND_FAILURES_MAX: Final = 3
+CLOCK_SECONDS: Final = 60.0
+"""How long an idea of the store's clock is kept."""
+JOIN_CHUNK: Final = 500
 
 
 Recorded = Callable[[Sequence[str]], Awaitable[Collection[str]]]
@@ -69,6 +72,7 @@ class LiveStore:
         self._member = member
         self._timeout_ms = timeout_ms
         self._clock_offset_ms: float | None = None
+        self._clock_asked_at = 0.0
         self.generation = 0
         self.unconfirmed = Unconfirmed()
         self.holds: dict[str, Hold] = {}
@@ -96,6 +100,9 @@ class LiveStore:
         for limit in context.limits:
             words += limit.words()
         outcome, *detail = await self._run(scripts.RESERVE, words)
+        if outcome == b"stale":
+            # It may be our idea of the store's clock that is: ask it anew.
+            self._clock_offset_ms = None
         if outcome not in {b"reserved", b"again"}:
             raise _refusal(outcome, detail)
         if generation != self.generation:
@@ -195,8 +202,8 @@ class LiveStore:
 
     async def join(self, *, generation: int, settled: Recorded, recorded: Recorded) -> None:
         """
-        Hand in, to a store that is being rebuilt, all that this process holds: events that are
-        not ``settled`` in the ledger, then what is in flight and not ``recorded`` there; and drop
+        Hand in, to a store that is being rebuilt, all that this process holds: what is in flight
+        and not ``recorded`` in the ledger, then events that are not ``settled`` there; and drop
         what is not in flight any more.
 
         :raises StoreUnavailable: if the store did not take it all; to be tried again
@@ -204,21 +211,30 @@ class LiveStore:
         self.generation = generation
         self.unconfirmed.begin_generation()
         began_ms = await self.now_ms()
-        events = self.unconfirmed.of_unknown_outcome()
-        self.unconfirmed.forget(await settled([event.id for event in events]))
-        for event in self.unconfirmed.of_unknown_outcome():
-            await self._settle_once(event)
-        # What was taken for an orphan is charged already; its true cost will replace that.
-        charged = await recorded(list(self.holds))
-        for id, hold in list(self.holds.items()):
-            if id not in charged:
-                words = [str(generation), id, *hold.words(member=self._member)]
-                await self._run_open(scripts.HOLD_AGAIN, words)
+        for ids in _chunks(list(self.holds)):
+            # What was taken for an orphan is charged already; its true cost will replace that.
+            charged = await recorded(ids)
+            await self._hold_again([id for id in ids if id not in charged])
+        events = {event.id: event for event in self.unconfirmed.of_unknown_outcome()}
+        for ids in _chunks(list(events)):
+            done = await settled(ids)
+            self.unconfirmed.forget(done)
+            for id in ids:
+                if id not in done:
+                    await self._settle_once(events[id])
         words = [str(generation), self._member, str(began_ms), *self.holds]
         await self._run_open(scripts.DROP_OTHERS, words)
 
+    async def _hold_again(self, ids: Sequence[str]) -> None:
+        for id in ids:
+            if (hold := self.holds.get(id)) is not None:
+                words = [str(self.generation), id, *hold.words(member=self._member)]
+                await self._run_open(scripts.HOLD_AGAIN, words)
+
     async def resend(self) -> None:
         """Send again what had an unknown outcome, and forget what the ledger has."""
+        if time.monotonic() - self._clock_asked_at > CLOCK_SECONDS:
+            self._clock_offset_ms = None
         failures = 0
         for event in self.unconfirmed.of_unknown_outcome():
             try:
@@ -230,11 +246,9 @@ class LiveStore:
                 failures += 1
                 if failures == RESEND_FAILURES_MAX:
                     return
-        if not await self.is_open():
-            return  # the position would be another generation's
-        position = await self._connection.command("HGET", f"{scripts.TAG}mark", "position")
-        if isinstance(position, bytes):
-            self.unconfirmed.forget_up_to(position.decode())
+        outcome, *detail = await self._run(scripts.POSITION, [str(self.generation)])
+        if outcome == b"position":
+            self.unconfirmed.forget_up_to(detail[0].decode())
 
     async def is_reserved(self, id: str) -> bool:
         return await self._connection.command("EXISTS", f"{scripts.TAG}r:{id}") == 1
@@ -304,8 +318,14 @@ class LiveStore:
             assert isinstance(reply, list)
             store_ms = int(reply[0]) * 1_000 + int(reply[1]) / 1_000
             store_ms += settings.STORE_CLOCK_OFFSET_MS
+            self._clock_asked_at = time.monotonic()
             self._clock_offset_ms = store_ms - time.monotonic() * 1_000
         return str(int(time.monotonic() * 1_000 + self._clock_offset_ms) + self._timeout_ms)
+
+
+def _chunks(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), JOIN_CHUNK):
+        yield ids[start : start + JOIN_CHUNK]
 
 
 def _admission(detail: Sequence[bytes]) -> Admission:

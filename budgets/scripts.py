@@ -36,6 +36,10 @@ RELOAD: Final = _read("reload")
 RAISE_VERSIONS: Final = _read("raise_versions")
 HOLD_AGAIN: Final = _read("hold_again")
 DROP_OTHERS: Final = _read("drop_others")
+POSITION: Final = _read("position")
+CLOSE: Final = _read("close")
+FORGET: Final = _read("forget")
 ALL: Final = (
     RESERVE, SETTLE, RELEASE, LOAD, SWEEP, MIRROR, RELOAD, RAISE_VERSIONS, HOLD_AGAIN, DROP_OTHERS,
+    POSITION,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from budgets import contexts, in_force, totals
 from budgets.contexts import Context, PathAccount, Terms
@@ -32,6 +33,7 @@ from budgets.money import Units
 from budgets.periods import Period
 
 GLOBAL_SCOPE = PLATFORM
+SPECIAL_LABELS_MAX = 1_000
 
 Counted = tuple[UUID, Period]
 """An account and a period: what one counter counts."""
@@ -72,8 +74,8 @@ class KeySnapshot:
     """What an end user without a budget of its own may spend."""
     closed: PathAccount | None
     """An account of the path on which nobody may spend, if there is one."""
-    special_labels: frozenset[str]
-    """The kinds of labels of which the organization has any that are blocked or limited."""
+    special_labels: frozenset[UUID] | None
+    """The end users and tags that are limited, blocked or closed; None if there are too many."""
     version: int
 
     def may_call(self, model: str) -> bool:
@@ -82,6 +84,13 @@ class KeySnapshot:
 
     def has_expired(self, *, at: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= at
+
+    def is_plain(self, *, kind: str, text: str) -> bool:
+        """Return whether nobody has said anything of a label, as far as this tells."""
+        if self.special_labels is None:
+            return False
+        account = label_account(organization_id=self.organization_id, kind=kind, text=text)
+        return account.id not in self.special_labels
 
     def plain_label(self, *, kind: str, text: str) -> Label:
         """Return a label as it is if nobody has said anything of it."""
@@ -349,21 +358,21 @@ def _end_user_template(key: ApiKey) -> tuple[Terms, ...]:
     )
 
 
-def _special_labels(organization_id: int) -> frozenset[str]:
-    """Most organizations have none, and their requests need not look any up."""
-    limited = AccountBudget.objects.filter(
-        account__organization=organization_id,
-        account__kind__in=[AccountKind.END_USER, AccountKind.TAG],
-    )
-    on_models = AccountBudget.objects.filter(
-        account__organization=organization_id,
-        account__holder__kind__in=[AccountKind.END_USER, AccountKind.TAG],
-    )
-    kinds = {*limited.values_list("account__kind", flat=True).distinct()}
-    kinds |= {*on_models.values_list("account__holder__kind", flat=True).distinct()}
-    closed = Account.objects.filter(organization=organization_id).exclude(closed_because="")
-    kinds |= {*closed.values_list("kind", flat=True).distinct()}
+def _special_labels(organization_id: int) -> frozenset[UUID] | None:
+    """
+    Return the end users and tags of which anything is said, or None if there are too many: most
+    organizations have none, and their requests need not look any up.
+    """
+    kinds = [AccountKind.END_USER, AccountKind.TAG]
+    labels = Account.objects.filter(organization=organization_id, kind__in=kinds)
     users = EndUser.objects.filter(organization=organization_id)
-    if users.filter(blocked=True).exists() or users.exclude(allowed_models=[]).exists():
-        kinds.add(AccountKind.END_USER)
-    return frozenset(kinds)
+    said = users.filter(Q(blocked=True) | ~Q(allowed_models=[]))
+    found: set[UUID] = set()
+    for rows in (
+        labels.filter(accountbudget__isnull=False).values_list("id", flat=True),
+        labels.filter(models__accountbudget__isnull=False).values_list("id", flat=True),
+        labels.exclude(closed_because="").values_list("id", flat=True),
+        said.values_list("account_id", flat=True),
+    ):
+        found.update(rows[: SPECIAL_LABELS_MAX + 1])
+    return frozenset(found) if len(found) <= SPECIAL_LABELS_MAX else None

@@ -6,7 +6,7 @@ Who may open it: only the recorder, under the partition's advisory lock (:func:`
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -163,30 +163,40 @@ def is_known(partition: Partition) -> bool:
     )
 
 
-def note_judge() -> None:
-    """Say that somebody watches the members: who cannot renew is taken for dead in time."""
+def note_judge() -> bool:
+    """
+    Say that somebody watches the members: who cannot renew is taken for dead in time. Return
+    whether it could be said.
+    """
     try:
         store().set(JUDGE, "1", px=JUDGE_MS)
     except redis.RedisError:
-        log.warning("judge_not_noted")  # a store that is away admits nothing either
+        log.warning("judge_not_noted")
+        return False
+    return True
 
 
-def close_store() -> None:
-    """Close the store to every process at once; what it holds stays."""
-    store().delete(_GENERATION)
+def close_store(*, generation: int) -> None:
+    """
+    Close the store to every process at once; what it holds stays.
+
+    :raises Closed: if it is of a newer generation than that
+    """
+    _run(scripts.CLOSE, generation)
 
 
 def forget_what_is_recorded(reservations_recorded: Iterable[str]) -> None:
     """
     Drop counters, stream and tombstones; keep open reservations but those that the ledger has.
+
+    :raises Closed: if another recorder has begun the store meanwhile
     """
-    for id in reservations_recorded:
-        store().delete(f"{TAG}r:{id}")
-        store().zrem(f"{TAG}open", id)
+    for keys in _batches(f"{TAG}r:{id}".encode() for id in reservations_recorded):
+        _run(scripts.FORGET, 0, *(key.decode() for key in keys))
     for pattern in (f"{TAG}c:*", f"{TAG}t:*", f"{TAG}w:*"):
         for keys in _batches(store().scan_iter(match=pattern, count=1_000)):
-            store().delete(*keys)
-    store().delete(STREAM, f"{TAG}mark", f"{TAG}ver")
+            _run(scripts.FORGET, 0, *(key.decode() for key in keys))
+    _run(scripts.FORGET, 0, STREAM, f"{TAG}mark", f"{TAG}ver")
 
 
 def begin_store(*, generation: int, of_run: str) -> None:
@@ -232,15 +242,18 @@ def reload(*, generation: int, revision: int, accounts: Sequence[UUID]) -> None:
     _run(scripts.RELOAD, generation, revision, *(account.hex for account in accounts))
 
 
-def sweep(*, generation: int, alive: Sequence[UUID]) -> int:
+def sweep(*, generation: int, alive: Callable[[], Iterable[UUID]]) -> int:
     """
-    Settle as orphans what nobody will settle any more; return how many there were.
+    Settle as orphans what nobody will settle any more; return how many there were. Who is
+    ``alive`` is asked after the reservations are read: a process is a member before it reserves.
 
     :raises Closed: if the store is of another generation
     """
-    members = [member.hex for member in alive]
+    holders = _holders()
+    members = [member.hex for member in alive()]
+    abandoned = {id for id, holder in holders.items() if holder not in members}
     orphans = 0
-    for id in _overdue() | _abandoned(members):
+    for id in _overdue() | abandoned:
         outcome = _run(scripts.SWEEP, generation, id, TOMBSTONE_MS, *members)
         orphans += outcome == b"orphaned"
     return orphans
@@ -329,16 +342,14 @@ def _overdue() -> set[str]:
     return {raw.decode() for raw in store().zrangebyscore(f"{TAG}open", "-inf", now_ms)}
 
 
-def _abandoned(alive: Sequence[str]) -> set[str]:
-    """Return the open reservations whose gateway process is not among the living."""
+def _holders() -> dict[str, str]:
+    """Return the open reservations, each with the gateway process that made it."""
     ids = open_reservations()
     pipeline = store().pipeline(transaction=False)
     for id in ids:
         pipeline.hget(f"{TAG}r:{id}", "member")
     holders = pipeline.execute()
-    return {
-        id for id, holder in zip(ids, holders, strict=True) if (holder or b"").decode() not in alive
-    }
+    return {id: (holder or b"").decode() for id, holder in zip(ids, holders, strict=True)}
 
 
 def _run(script: scripts.Script, *words: object) -> bytes:
@@ -366,7 +377,7 @@ def _read(position: bytes, fields: dict[bytes, bytes]) -> Entry | Unreadable:
 def _entry(position: bytes, fields: dict[bytes, bytes]) -> Entry:
     return Entry(
         position=position.decode(),
-        id=fields[b"id"].decode(),
+        id=str(UUID(fields[b"id"].decode())),
         amount=Units(int(fields[b"amount"])),
         admitted_at=periods.from_milliseconds(int(fields[b"admitted"])),
         path=_path(fields[b"path"])[0],
@@ -441,7 +452,7 @@ def pace_of(account: UUID) -> Pace:
     pipeline.hget(f"{TAG}c:{account.hex}", "p")
     (seconds, microseconds), window, in_flight = pipeline.execute()
     now_ms = seconds * 1_000 + microseconds // 1_000 + settings.STORE_CLOCK_OFFSET_MS
-    first = now_ms // 1_000 - WINDOW_SECONDS + 1
+    first = now_ms // 1_000 - WINDOW_SECONDS
     counted = {b"q": 0, b"t": 0}
     for field, number in window.items():
         if field[:1] in counted and int(field[1:]) >= first:

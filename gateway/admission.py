@@ -51,6 +51,8 @@ ADMISSION_SECONDS_MAX: Final = 5.0
 CLOSED_PAUSE_SECONDS: Final = 0.1
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
+CEILING_UNITS_MAX: Final = 10**14
+"""A hundred thousand dollars: nobody means that."""
 ERROR_STATUS_MIN: Final = 400
 TOO_SLOW: Final = "The request could not be admitted in time."
 LOAD_PAUSE_SECONDS: Final = 0.01
@@ -164,7 +166,11 @@ async def _now_ms(process: GatewayProcess) -> int:
     except StoreUnavailable:
         if settings.GATEWAY_ON_STORE_FAILURE != "allow":
             raise
-        return time.time_ns() // 1_000_000
+        return _our_time_ms()
+
+
+def _our_time_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def make_offer(
@@ -185,6 +191,7 @@ def make_offer(
     price = _price(target, snapshot.currency, now)
     body = asked.body_for(upstream_model=target.upstream_model)
     ceiling = _ceiling(asked, target, price, len(body))
+    _check_ceiling(ceiling, snapshot.currency)
     return Offer(
         target=target,
         price=price,
@@ -195,6 +202,17 @@ def make_offer(
     )
 
 
+def _check_ceiling(ceiling: Decimal, currency: str) -> None:
+    """What no request costs is no bound, and thousands of them would not fit in 64 bits."""
+    most = money.to_decimal(CEILING_UNITS_MAX, currency=currency)
+    if ceiling > most:
+        raise UnboundedRequest(
+            f"This request could cost more than {money.plain(most)} {currency}: set"
+            " max_completion_tokens, or have the model's limits set.",
+            param="max_completion_tokens",
+        )
+
+
 def _prior(price: Price, ceiling: Decimal) -> Decimal:
     """Return a share of the ceiling; what a request costs whatever it says counts in full."""
     fee = min(price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0), ceiling)
@@ -203,8 +221,8 @@ def _prior(price: Price, ceiling: Decimal) -> Decimal:
 
 def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
     """Return how many tokens a limit on tokens counts until the answer tells how many it were."""
-    longest = min(target.longest_output or OUTPUT_TOKENS_ASSUMED, OUTPUT_TOKENS_ASSUMED)
-    output = longest if asked.output_tokens_asked is None else asked.output_tokens_asked
+    asked_for = asked.output_tokens_asked or OUTPUT_TOKENS_ASSUMED
+    output = min(asked_for, target.longest_output or asked_for)
     return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
@@ -278,7 +296,7 @@ def _platform(
     Return the accounts that all organizations share; in another currency none can count.
 
     :raises AccountClosed: if nobody can say what was spent on one of them
-    :raises NoExchangeRate: if one of them is limited
+    :raises NoExchangeRate: if one of them may refuse
     """
     accounts = models.accounts_of(offer.target, asked=asked.model)
     for account, _ in accounts:
@@ -286,7 +304,7 @@ def _platform(
             raise identity.closed(account)
     if snapshot.currency == settings.PLATFORM_CURRENCY:
         return accounts
-    if any(terms for _, terms in accounts):
+    if any(each.may_refuse for _, terms in accounts for each in terms):
         raise NoExchangeRate(
             f"{asked.model!r} is limited in {settings.PLATFORM_CURRENCY}, your budget counts in"
             f" {snapshot.currency}, and there is no exchange rate.",
@@ -346,8 +364,9 @@ async def _reserve(
         raise Unavailable("The request came too late.", code="store_unavailable") from error
     except (OutcomeUnknown, StoreClosed, asyncio.CancelledError) as error:
         if isinstance(error, StoreUnavailable) and settings.GATEWAY_ON_STORE_FAILURE == "allow":
-            now_ms = await _now_ms(process)
-            admission = process.store.hold_unasked(demand, context=context, admitted_ms=now_ms)
+            admission = process.store.hold_unasked(
+                demand, context=context, admitted_ms=_our_time_ms()
+            )
             process.look_at_store()
             metrics.passed_unchecked()
             return Admitted(

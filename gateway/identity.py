@@ -72,6 +72,8 @@ class Identities:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._reading: SharedWork[str, KeySnapshot] = SharedWork()
         self._rechecking: SharedWork[str, KeySnapshot] = SharedWork()
+        self._reading_labels: SharedWork[tuple[int, LabelName, int], tuple[int, Label]]
+        self._reading_labels = SharedWork()
         self._labels: OrderedDict[tuple[int, LabelName], tuple[int, Label]] = OrderedDict()
 
     async def labels(self, names: Sequence[LabelName], *, of: KeySnapshot) -> list[Label]:
@@ -81,9 +83,9 @@ class Identities:
         :raises Unavailable: if Postgres is away and one of them is not known here
         """
         return [
-            await self._label(name, of)
-            if name[0] in of.special_labels
-            else of.plain_label(kind=name[0], text=name[1])
+            of.plain_label(kind=name[0], text=name[1])
+            if of.is_plain(kind=name[0], text=name[1])
+            else await self._label(name, of)
             for name in names
         ]
 
@@ -91,7 +93,10 @@ class Identities:
         kept = self._labels.get((of.organization_id, name))
         if kept is None or kept[0] < of.version:
             try:
-                kept = await self._database.run(_read_label, of.organization_id, name)
+                kept = await self._reading_labels.do(
+                    (of.organization_id, name, of.version),
+                    lambda: self._database.run(_read_label, of.organization_id, name),
+                )
             except DatabaseError as error:
                 raise Unavailable(
                     f"This {name[0].replace('_', ' ')} cannot be looked up right now.",

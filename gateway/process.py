@@ -219,7 +219,10 @@ class GatewayProcess:
         self, look: Callable[[Sequence[uuid.UUID]], set[uuid.UUID]], ids: Sequence[str]
     ) -> set[str]:
         requests = [uuid.UUID(id) for id in ids]
-        return {str(id) for id in await self._membership.run(look, requests)}
+        found = await self._membership.run(look, requests)
+        # There may be many such looks: recovery must not take us for dead meanwhile.
+        await self._membership.run(self._write_member, self._joined)
+        return {str(id) for id in found}
 
     def _is_cut_off(self, partition: Partition) -> bool:
         """
@@ -260,7 +263,7 @@ class GatewayProcess:
 
     async def _write_refusals(self) -> None:
         try:
-            await self.refusals.write(self._membership)
+            await self.refusals.write(self.database)
         except DatabaseError as error:
             log.warning("refusals_not_written", extra={"error": type(error).__name__})
 

@@ -4,18 +4,21 @@ How often which account refused, and why: counted here, written to Postgres ever
 Refusals are no ledger rows; what a process had not written when it was killed is lost.
 """
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from django.db import connection
+from django.db import DataError, IntegrityError, connection, transaction
 
 from budgets.contexts import Context, Limit
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import PLATFORM_KINDS
 from gateway.database import Database
+
+log = logging.getLogger(__name__)
 
 SAMPLES_MAX: Final = 5
 KINDS_MAX: Final = 10_000
@@ -43,12 +46,15 @@ class RefusalCounts:
         self._note(_key(limit, limit.kind.value, context, observed=True), request_id)
 
     async def write(self, database: Database) -> None:
-        """Add what was counted to the rows in Postgres; keep it if that fails."""
+        """Add what was counted to the rows in Postgres; keep it if Postgres is away."""
         counts, self._counts = self._counts, defaultdict(_Count)
         if not counts:
             return
         try:
             await database.run(_write, counts)
+        except (IntegrityError, DataError):
+            # They would fail for ever, and keep back those that come after.
+            log.exception("refusals_dropped", extra={"rows": len(counts)})
         except BaseException:
             self._put_back(counts)
             raise
@@ -78,7 +84,7 @@ def _key(limit: Limit, reason: str, context: Context, *, observed: bool) -> Key:
 
 def _write(counts: dict[Key, _Count]) -> None:
     rows = sorted(counts.items(), key=lambda each: each[0][:6])  # in one order: no deadlocks
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(
             """
             INSERT INTO budgets_refusalcount AS kept (account_id, kind, label, reason, observed,

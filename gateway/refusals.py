@@ -25,11 +25,12 @@ RATE_STATUS: Final = 429
 def of_limit(error: LimitReached, *, context: Context) -> LimitRefused:
     """Return the answer to a refused reserve: which account, what it has, what helps."""
     limit = context.limits[error.limit_index]
-    is_final = isinstance(error, BudgetExceeded)
+    # Of a limit that is smaller than the request itself no minute has enough.
+    is_final = isinstance(error, BudgetExceeded) or _never_fits(limit, error)
     return LimitRefused(
         _message(limit, error, context.currency),
         code=error.code,
-        status=settings.BUDGET_DENY_STATUS if is_final else RATE_STATUS,
+        status=settings.BUDGET_DENY_STATUS if limit.is_money and is_final else RATE_STATUS,
         budget=_budget(limit, error, context.currency),
         retry_after_seconds=None if is_final else _wait_seconds(error),
     )
@@ -42,6 +43,10 @@ def of_store(error: StoreUnavailable) -> Unavailable:
     if isinstance(error, StoreFull):
         return Unavailable("Too much spend waits to be recorded.", code="recorder_behind")
     return Unavailable("The live store cannot be reached.", code="store_unavailable")
+
+
+def _never_fits(limit: Limit, error: LimitReached) -> bool:
+    return not limit.is_money and error.needed > limit.limit
 
 
 def _wait_seconds(error: LimitReached) -> int:
@@ -78,6 +83,11 @@ def _rate_message(limit: Limit, error: LimitReached, name: str) -> str:
         return (
             f"The {name} may have {limit.limit} requests at once, and has. Try again in a moment."
         )
+    if _never_fits(limit, error):
+        return (
+            f"The {name} may have {limit.limit} {limit.kind} a minute, and this request alone"
+            f" may need {error.needed}. Ask for less."
+        )
     return (
         f"The {name} may have {limit.limit} {limit.kind} a minute: {error.used} were in the last"
         f" 60 seconds, and this request adds {error.needed}. Try again in"
@@ -99,7 +109,7 @@ def _budget(limit: Limit, error: LimitReached, currency: str) -> dict[str, Any]:
             "used": None if hidden else error.used,
             "needed": error.needed,
             "window_seconds": window,
-            "remedy": "retry",
+            "remedy": "ask_for_less" if _never_fits(limit, error) else "retry",
         }
     resets_at = limit.resets_at
     busy = isinstance(error, BudgetBusy)

@@ -290,23 +290,20 @@ def _insert_true() -> set[UUID]:
 
 
 def _insert_orphans() -> set[UUID]:
-    """An orphan whose request has its true row is dropped."""
+    """An orphan whose request has its true row is dropped, whenever that was admitted."""
     rows = _insert(
         f"SELECT {_NAMES} FROM spend_staged orphan WHERE kind = 'orphan' AND NOT EXISTS ("
-        " SELECT FROM spend_event met WHERE met.admitted_at = orphan.admitted_at"
-        " AND met.id = orphan.request_id AND met.part = orphan.part)"
+        " SELECT FROM spend_event met WHERE met.id = orphan.request_id"
+        " AND met.part = orphan.part)"
     )
     return {id for id, _ in rows}
 
 
 def _insert_reversals(recordings: Sequence[Recording], new_true: set[UUID]) -> set[UUID]:
     """A true row that comes after its orphan takes it back; return the requests concerned."""
-    orphans = {
-        (recording.entry.admitted_at, events.orphan_id(recording.request_id))
-        for recording in recordings
-        if recording.request_id in new_true
-    }
-    met = _present(orphans)
+    new = [recording for recording in recordings if recording.request_id in new_true]
+    orphans = {(each.entry.admitted_at, events.orphan_id(each.request_id)) for each in new}
+    met = [*_present(orphans), *_present_whenever(filter(_has_another_time, new))]
     if not met:
         return set()
     rows = _insert(
@@ -334,6 +331,28 @@ def _present(orphans: Iterable[tuple[datetime, UUID]]) -> list[tuple[datetime, U
             [[at for at, _ in pairs], [id for _, id in pairs]],
         )
         return list(cursor.fetchall())
+
+
+def _has_another_time(recording: Recording) -> bool:
+    """
+    Return whether the time of admission may not be the one that the orphan has: the gateway
+    never learned it, or the store was not asked.
+    """
+    outcome = recording.payload.outcome
+    return events.UNCHECKED in outcome.flags or (outcome.status == 0 and not outcome.usage)
+
+
+def _present_whenever(recordings: Iterable[Recording]) -> list[tuple[datetime, UUID, UUID]]:
+    """Return (admitted_at, id, request id) of orphans of these requests at any other time."""
+    times = {events.orphan_id(each.request_id): each.entry.admitted_at for each in recordings}
+    if not times:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT admitted_at, id, request_id FROM spend_event WHERE id = ANY(%s)",
+            [list(times)],
+        )
+        return [row for row in cursor.fetchall() if row[0] != times[row[1]]]
 
 
 def _not_inserted(recordings: Sequence[Recording], new_ids: set[UUID]) -> Iterable[Recording]:

@@ -89,7 +89,7 @@ class Recording:
     def _keep_house(self, partition: Partition, judge: recovery.Judge) -> None:
         """Sweep orphans, mirror versions, and apply reloads that services have listed."""
         storekeeper.publish_versions()
-        orphans = storekeeper.sweep(generation=partition.generation, alive=judge.alive())
+        orphans = storekeeper.sweep(generation=partition.generation, alive=judge.alive)
         metrics.swept(orphans=orphans)
         if orphans:
             log.warning("orphans_swept", extra={"orphans": orphans})

@@ -54,6 +54,7 @@ class Judge:
 
     def __init__(self) -> None:
         self._since = self._seen = time.monotonic()
+        storekeeper.note_judge()
 
     def beat(self) -> None:
         """Say, once a second, that Postgres answers and members are watched."""
@@ -65,7 +66,9 @@ class Judge:
         if now - self._seen > JUDGE_GAP_SECONDS:
             self._since = now
         self._seen = now
-        storekeeper.note_judge()
+        if not storekeeper.note_judge():
+            # Members that cannot renew do not hear that they are watched.
+            self._since = now
 
     def alive(self) -> list[UUID]:
         if time.monotonic() - self._since < settings.GATEWAY_MEMBER_SECONDS:
@@ -85,6 +88,7 @@ def ensure_open(*, now: datetime, alive: Alive = alive_members) -> Partition:
 
     :raises MembersJoining: if the store was lost and processes have not handed in all yet
     :raises Evicting: if the store may evict keys
+    :raises Closed: if the store was restarted, or begun by another recorder, meanwhile
     """
     partition, _ = Partition.objects.get_or_create(number=PARTITION)
     if storekeeper.is_open(partition):
@@ -105,15 +109,17 @@ def _begin_generation(*, now: datetime) -> Partition:
     policy = storekeeper.evicts()
     if policy not in {"", "noeviction"}:
         raise Evicting(f"maxmemory-policy is {policy}; set it to noeviction")
-    storekeeper.close_store()
+    run = storekeeper.run_id()
     Partition.objects.filter(number=PARTITION).update(
         generation=F("generation") + 1, run_id="", is_open=False
     )
+    storekeeper.close_store(generation=Partition.objects.get(number=PARTITION).generation)
     drained = _drain(now=now)
     open_ids = [UUID(id) for id in storekeeper.open_reservations()]
     recorded = ledger.recorded_requests(open_ids)
     storekeeper.forget_what_is_recorded(str(id) for id in recorded)
-    run = storekeeper.run_id()
+    if storekeeper.run_id() != run:
+        raise storekeeper.Closed  # restarted meanwhile: it may have again what was dropped
     with transaction.atomic():
         Reload.objects.all().delete()
         Partition.objects.filter(number=PARTITION).update(

@@ -62,7 +62,8 @@ local function window(account, kind, more, limit)
   local fields, seconds, sums, total, gone = redis.call("HGETALL", window_of(account)), {}, {}, 0, {}
   for i = 1, #fields, 2 do
     local of, at = string.sub(fields[i], 1, 1), tonumber(string.sub(fields[i], 2))
-    if at <= second - WINDOW_SECONDS then
+    -- What was admitted within that second may be so much younger than its beginning.
+    if at < second - WINDOW_SECONDS then
       gone[#gone + 1] = fields[i]
     elseif of == kind then
       seconds[#seconds + 1], sums[at] = at, tonumber(fields[i + 1])
@@ -77,7 +78,7 @@ local function window(account, kind, more, limit)
   for _, at in ipairs(seconds) do
     left = left - sums[at]
     if left + more <= limit then
-      wait = (at + WINDOW_SECONDS) * 1000 - now
+      wait = (at + WINDOW_SECONDS + 1) * 1000 - now
       break
     end
   end

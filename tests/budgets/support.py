@@ -391,5 +391,5 @@ def _one(connection: "psycopg.Connection", sql: str, values: Sequence[object]) -
 
 
 def _clean_up() -> None:
-    storekeeper.sweep(generation=partition().generation, alive=recovery.alive_members())
+    storekeeper.sweep(generation=partition().generation, alive=recovery.alive_members)
     record_everything()

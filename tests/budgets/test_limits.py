@@ -242,7 +242,7 @@ async def test_no_more_requests_than_the_limit_are_admitted_in_any_minute(
 
     assert sum(isinstance(each, Held) for each in outcomes) == 3
     assert isinstance(still, RateLimited)
-    assert 0 < still.wait_ms <= 2_000
+    assert 0 < still.wait_ms <= 3_000
 
 
 async def test_wait_is_until_the_window_has_room_for_this_request(
@@ -257,8 +257,8 @@ async def test_wait_is_until_the_window_has_room_for_this_request(
     small = await refusal_of(key.reserve(1, tokens=40))
     large = await refusal_of(key.reserve(1, tokens=70))
 
-    assert 28_000 < small.wait_ms <= 30_000
-    assert 58_000 < large.wait_ms <= 60_000
+    assert 29_000 < small.wait_ms <= 31_000
+    assert 59_000 < large.wait_ms <= 61_000
 
 
 async def test_tokens_are_put_right_when_the_answer_tells_how_many_it_were(
@@ -333,7 +333,7 @@ async def test_slots_of_a_dead_process_end_when_it_is_swept(
     await elsewhere.reserve(1)
     full = await refusal_of(key.reserve(1))
 
-    storekeeper.sweep(generation=partition().generation, alive=[])
+    storekeeper.sweep(generation=partition().generation, alive=list)
     await key.reserve(1)
 
     assert isinstance(full, TooManyAtOnce)

@@ -587,6 +587,23 @@ async def test_context_holds_only_within_its_validity_by_the_stores_clock(
 # --- Periods -----------------------------------------------------------------------------
 
 
+async def test_gateway_whose_idea_of_the_clock_is_stale_asks_again_after_a_refusal(
+    store: LiveStore, cast: Cast
+) -> None:
+    team = await bench(store, cast.organization)
+    offset = await store.now_ms()
+    assert offset
+    assert store._clock_offset_ms is not None
+    store._clock_offset_ms += 60_000
+    ended = replace(team.context, valid_until_ms=1)
+
+    with pytest.raises(StaleContext):
+        await Bench(store, team.account, ended).reserve(1)
+    now_ms = await store.now_ms()
+
+    assert abs(now_ms - offset) < 30_000
+
+
 async def test_settle_lands_in_the_period_of_its_admission(store: LiveStore, cast: Cast) -> None:
     of = account(cast.organization)
     old = running(seconds_left=0.3)
@@ -785,7 +802,7 @@ async def test_total_of_an_older_generation_is_never_loaded_into_a_new_one(
     await team.spend(5)
     (old,) = snapshots.ledger_totals(counted(team.context.limits))
     monkeypatch.setattr(settings, "GATEWAY_MEMBER_SECONDS", 0)  # all are taken for dead
-    storekeeper.close_store()
+    storekeeper.close_store(generation=partition().generation)
     store.generation = recovery.ensure_open(now=datetime.now(UTC)).generation
 
     if not await store.load(old):
@@ -998,7 +1015,7 @@ class World:
 
     async def sweep(self) -> None:
         member = uuid.UUID(self.living._member)
-        storekeeper.sweep(generation=self.living.generation, alive=[member])
+        storekeeper.sweep(generation=self.living.generation, alive=lambda: [member])
         for request in self.requests:
             request.swept |= request.is_open and request.by_dead
 

@@ -156,7 +156,7 @@ class Machine(RuleBasedStateMachine):
     @rule(dead=st.integers(0, 1))
     def sweep(self, dead: int) -> None:
         alive = uuid.UUID(self.gateways[1 - dead]._member)
-        storekeeper.sweep(generation=partition().generation, alive=[alive])
+        storekeeper.sweep(generation=partition().generation, alive=lambda: [alive])
         for request in self.requests:
             request.orphaned |= request.is_open and request.member != alive
 

@@ -38,12 +38,29 @@ def member_of(store: LiveStore) -> uuid.UUID:
 
 
 def sweep(*alive: LiveStore) -> int:
-    return storekeeper.sweep(
-        generation=partition().generation, alive=[member_of(each) for each in alive]
-    )
+    members = [member_of(each) for each in alive]
+    return storekeeper.sweep(generation=partition().generation, alive=lambda: members)
 
 
 # --- Sweeping ----------------------------------------------------------------------------
+
+
+async def test_process_that_joins_while_a_sweep_runs_is_not_taken_for_dead(
+    store: LiveStore, other_store: LiveStore, cast: Cast
+) -> None:
+    """Who is alive is asked after the reservations are read."""
+    team = await bench(other_store, cast.organization)
+    held = await team.reserve(5)
+    asked: list[bool] = []
+
+    def alive() -> list[uuid.UUID]:
+        asked.append(storekeeper.is_reserved(held.id))
+        return [member_of(other_store), member_of(store)]
+
+    storekeeper.sweep(generation=partition().generation, alive=alive)
+
+    assert asked == [True]
+    assert storekeeper.is_reserved(held.id)
 
 
 async def test_reservation_past_its_deadline_is_settled_as_an_orphan_at_what_it_held(

@@ -249,3 +249,41 @@ def test_limits_of_one_organization_do_not_touch_another(stack: Stack, cast: Cas
 
     assert answer.status == 200
     assert theirs.kind == AccountKind.END_USER
+
+
+@pytest.mark.parametrize("scope", ["model", "provider", "deployment"])
+def test_rates_that_all_organizations_share_tell_no_one_what_others_do(
+    scope: str, stack: Stack, cast: Cast
+) -> None:
+    passing = limited(scope, cast=cast, terms=Terms(rpm_limit=1))
+    ask(stack.lane, passing)
+
+    error = ask(stack.lane, passing).error
+
+    assert (error["budget"]["limit"], error["budget"]["used"]) == (None, None)
+    assert "1 requests" not in error["message"]
+
+
+def test_request_that_no_minute_has_room_for_is_not_told_to_try_again(
+    stack: Stack, cast: Cast
+) -> None:
+    passing = limited("key", cast=cast, terms=Terms(tpm_limit=10))
+
+    answer = ask(stack.lane, passing)
+
+    assert (answer.status, answer.error["code"]) == (429, "rate_limit_exceeded")
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.error["budget"]["remedy"] == "ask_for_less"
+
+
+def test_ceiling_that_nobody_can_mean_is_refused_with_what_helps(stack: Stack, cast: Cast) -> None:
+    issued = cast.key()
+    name = free_model(cast)
+    Deployment.objects.filter(model_name=name).update(
+        price_override={"input_cost_per_token": "1", "output_cost_per_token": "1000"},
+        output_tokens_max=None, input_tokens_max=None,
+    )  # fmt: skip
+
+    answer = chat(stack.lane, issued.secret, model=name, max_tokens=10**9, n=128)
+
+    assert (answer.status, answer.error["code"]) == (400, "unbounded_cost")

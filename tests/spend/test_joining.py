@@ -5,6 +5,7 @@ it when it opens. Each case is a schedule that breaks a looser protocol.
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from django.conf import settings
@@ -174,7 +175,7 @@ async def test_dead_process_is_not_waited_for_and_its_reservation_becomes_an_orp
     generation = begin()
     await join(members[0], generation)
     ensure_open()
-    storekeeper.sweep(generation=generation, alive=[uuid.UUID(members[0]._member)])
+    storekeeper.sweep(generation=generation, alive=lambda: [uuid.UUID(members[0]._member)])
     record_everything()
 
     assert rows_of(held.id) == [("orphan", 7)]
@@ -349,12 +350,45 @@ async def test_event_that_is_sent_again_keeps_the_time_of_its_admission(
     assert periods.milliseconds(row.admitted_at) == held.admission.admitted_ms
 
 
+async def test_request_that_was_never_sent_takes_its_orphan_back_however_late_it_is(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    """The gateway was cut off and never learned when it was admitted; its tombstone is gone."""
+    team = await bench(members[0], cast.organization)
+    held = await team.reserve(60)
+    storekeeper.sweep(generation=partition().generation, alive=list)
+    record_everything()
+    storekeeper.store().delete(f"{TAG}t:{held.id}")
+
+    unsent = replace(held.event(0), admitted_ms=0, is_unsent=True)
+    await members[0].release(held.id, otherwise=unsent)
+    record_everything()
+
+    assert sum(amount for _, amount in rows_of(held.id)) == 0
+    assert verification.verify().differences == ()
+
+
+async def test_recorder_that_wakes_up_late_drops_nothing_of_a_store_that_another_has_begun(
+    members: list[LiveStore], cast: Cast
+) -> None:
+    team = await bench(members[0], cast.organization)
+    event = await team.spend(5)
+
+    with pytest.raises(storekeeper.Closed):
+        storekeeper.forget_what_is_recorded([])
+    with pytest.raises(storekeeper.Closed):
+        storekeeper.close_store(generation=partition().generation - 1)
+
+    assert len(entries_of(event.id)) == 1
+    assert storekeeper.is_open(partition())
+
+
 async def test_request_that_was_taken_for_an_orphan_is_not_held_beside_its_charge(
     members: list[LiveStore], cast: Cast
 ) -> None:
     team = await bench(members[0], cast.organization)
     held = await team.reserve(60)
-    storekeeper.sweep(generation=partition().generation, alive=[])
+    storekeeper.sweep(generation=partition().generation, alive=list)
     record_everything()
     flush()
 

@@ -228,7 +228,7 @@ async def test_request_that_was_never_sent_is_not_charged_after_recovery(
     reopened(store)
     store.unconfirmed.begin_generation()
     await store.resend()
-    storekeeper.sweep(generation=store.generation, alive=[])
+    storekeeper.sweep(generation=store.generation, alive=list)
     record_everything()
 
     assert sum(amount for _, amount in rows_of(held.id)) == 0
