@@ -49,6 +49,12 @@ def _never_fits(limit: Limit, error: LimitReached) -> bool:
     return not limit.is_money and error.needed > limit.limit
 
 
+def _rate_remedy(limit: Limit, error: LimitReached) -> str:
+    if not _never_fits(limit, error):
+        return "retry"
+    return "ask_for_less" if limit.kind == LimitKind.TOKENS and limit.limit else "raise"
+
+
 def _wait_seconds(error: LimitReached) -> int:
     return max(-(-error.wait_ms // 1_000), BUSY_RETRY_SECONDS)
 
@@ -83,7 +89,7 @@ def _rate_message(limit: Limit, error: LimitReached, name: str) -> str:
         return (
             f"The {name} may have {limit.limit} requests at once, and has. Try again in a moment."
         )
-    if _never_fits(limit, error):
+    if _rate_remedy(limit, error) == "ask_for_less":
         return (
             f"The {name} may have {limit.limit} {limit.kind} a minute, and this request alone"
             f" may need {error.needed}. Ask for less."
@@ -109,7 +115,7 @@ def _budget(limit: Limit, error: LimitReached, currency: str) -> dict[str, Any]:
             "used": None if hidden else error.used,
             "needed": error.needed,
             "window_seconds": window,
-            "remedy": "ask_for_less" if _never_fits(limit, error) else "retry",
+            "remedy": _rate_remedy(limit, error),
         }
     resets_at = limit.resets_at
     busy = isinstance(error, BudgetBusy)

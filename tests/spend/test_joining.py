@@ -6,6 +6,7 @@ it when it opens. Each case is a schedule that breaks a looser protocol.
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from django.conf import settings
@@ -16,7 +17,8 @@ from budgets.errors import BudgetBusy, BudgetExceeded, CountersMissing, StoreClo
 from budgets.livestore import LiveStore
 from budgets.models import Member
 from budgets.scripts import TAG
-from spend import ledger, recovery, verification
+from spend import events, ledger, recovery, verification
+from spend.events import Outcome
 from spend.models import SpendEvent
 from tests.budgets.support import (
     Bench,
@@ -360,7 +362,9 @@ async def test_request_that_was_never_sent_takes_its_orphan_back_however_late_it
     record_everything()
     storekeeper.store().delete(f"{TAG}t:{held.id}")
 
-    unsent = replace(held.event(0), admitted_ms=0, is_unsent=True)
+    described = replace(events.decode(held.event(0).payload).described, reserved_units=0)
+    nothing = events.encode(described, Outcome(status=0, cost=Decimal(0), usage={}))
+    unsent = replace(held.event(0, payload=nothing), admitted_ms=0, is_unsent=True)
     await members[0].release(held.id, otherwise=unsent)
     record_everything()
 

@@ -1,0 +1,135 @@
+"""What a request is offered: a deployment, at which price, and what it can cost there at most."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from django.conf import settings
+
+from budgets import money
+from budgets.snapshots import KeySnapshot
+from gateway import catalogue, identity
+from gateway.catalogue import Catalogue, Target
+from gateway.chat import ChatRequest
+from gateway.errors import (
+    ModelForbidden,
+    ModelNotFound,
+    ModelUnpriced,
+    NoExchangeRate,
+    UnboundedRequest,
+)
+from spend import pricing
+from spend.pricing import Component, Price, UnboundedCost
+
+BYTES_A_TOKEN: Final = 4
+OUTPUT_TOKENS_ASSUMED: Final = 1_024
+CEILING_UNITS_MAX: Final = 10**14
+"""A hundred thousand dollars: nobody means that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A deployment for the request, with what it can cost there at most."""
+
+    target: Target
+    price: Price
+    body: bytes
+    ceiling: Decimal
+    prior: Decimal
+    """What adaptive limits hold for such a request until its like are known."""
+    tokens: int
+
+
+def make_offer(
+    asked: ChatRequest, *, snapshot: KeySnapshot, models: Catalogue, now: datetime
+) -> Offer:
+    """
+    Choose a deployment and bound the request's cost there.
+
+    :raises GatewayError: if the key may not, there is no such model, or nothing bounds its cost
+    """
+    identity.check_usable(snapshot, at=now)
+    if not snapshot.may_call(asked.model):
+        raise ModelForbidden(f"This key may not call {asked.model!r}.", param="model")
+    group = models.group(asked.model, organization_id=snapshot.organization_id)
+    if not group:
+        raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
+    target = catalogue.choose(group)
+    price = _price(target, snapshot.currency, now)
+    body = asked.body_for(upstream_model=target.upstream_model)
+    ceiling = _ceiling(asked, target, price, len(body))
+    _check_ceiling(ceiling, snapshot.currency)
+    return Offer(
+        target=target,
+        price=price,
+        body=body,
+        ceiling=ceiling,
+        prior=_prior(price, ceiling),
+        tokens=_tokens(asked, target, len(body)),
+    )
+
+
+def _check_ceiling(ceiling: Decimal, currency: str) -> None:
+    """What no request costs is no bound, and thousands of them would not fit in 64 bits."""
+    most = money.to_decimal(CEILING_UNITS_MAX, currency=currency)
+    if ceiling > most:
+        raise UnboundedRequest(
+            f"This request could cost more than {money.plain(most)} {currency}: set"
+            " max_completion_tokens, or have the model's limits set.",
+            param="max_completion_tokens",
+        )
+
+
+def _prior(price: Price, ceiling: Decimal) -> Decimal:
+    """Return a share of the ceiling; what a request costs whatever it says counts in full."""
+    fee = min(price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0), ceiling)
+    return fee + (ceiling - fee) * settings.ADAPTIVE_PRIOR_PERCENT / 100
+
+
+def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
+    """Return how many tokens a limit on tokens counts until the answer tells how many it were."""
+    asked_for = asked.output_tokens_asked or OUTPUT_TOKENS_ASSUMED
+    output = min(asked_for, target.longest_output or asked_for)
+    return body_bytes // BYTES_A_TOKEN + output * asked.choices
+
+
+def _price(target: Target, currency: str, now: datetime) -> Price:
+    price = target.price_at(now)
+    if price is None or not _prices_both_sides(price):
+        raise ModelUnpriced(
+            f"{target.model_name!r} has no price, so nobody can say what it would cost.",
+            param="model",
+        )
+    if price.currency != currency:
+        raise NoExchangeRate(
+            f"{target.model_name!r} is priced in {price.currency}, your budget counts in"
+            f" {currency}, and there is no exchange rate.",
+            param="model",
+        )
+    return price
+
+
+def _prices_both_sides(price: Price) -> bool:
+    """A price that says nothing of the output would make it free."""
+    sides = (Component.INPUT, Component.OUTPUT)
+    return all(price.rate_of(side, input_tokens=0) is not None for side in sides)
+
+
+def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
+    longest = target.longest_output
+    output = asked.output_tokens_asked
+    bound = longest if output is None else min(output, longest or output)
+    try:
+        return pricing.ceiling(
+            price=price,
+            input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
+            output_tokens_max=None if bound is None else bound * asked.choices,
+        )
+    except UnboundedCost as error:
+        param = "max_completion_tokens" if error.what == "output" else "messages"
+        raise UnboundedRequest(
+            f"Nothing bounds the {error.what} of this request: set {param}, or have the model's"
+            " limits set.",
+            param=param,
+        ) from error
