@@ -1,6 +1,6 @@
 """
-May this request spend? Choose a deployment, bound what the request can cost, and reserve that on
-every account of its path.
+May this request spend? Reserve what it can cost, and what it is expected to, on every account of
+its path.
 """
 
 import asyncio
