@@ -1,6 +1,10 @@
 """How much waits in the live store, and for how long: for those who watch it."""
 
 from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
 
 from budgets import storekeeper
 from budgets.scripts import TAG
@@ -44,3 +48,33 @@ def _reserved_for_ms(id: bytes, now_ms: int) -> int:
 
 def _milliseconds(position: bytes) -> int:
     return int(position.partition(b"-")[0])
+
+
+WINDOW_SECONDS: Final = 60
+"""How far back limits of requests and tokens a minute look, as in the scripts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Requests and tokens of an account in the last minute, and its requests under way."""
+
+    requests: int | None
+    tokens: int | None
+    in_flight: int | None
+    """None: unknown; no limit on requests at once has asked for it yet, so nobody counts them."""
+
+
+def pace_of(account: UUID) -> Pace:
+    """Return how busy an account is by the live store; only what is limited is counted there."""
+    pipeline = storekeeper.store().pipeline(transaction=True)
+    pipeline.time()
+    pipeline.hgetall(f"{TAG}w:{account.hex}")
+    pipeline.hget(f"{TAG}c:{account.hex}", "p")
+    (seconds, microseconds), window, in_flight = pipeline.execute()
+    now_ms = seconds * 1_000 + microseconds // 1_000 + settings.STORE_CLOCK_OFFSET_MS
+    first = now_ms // 1_000 - WINDOW_SECONDS
+    counted = {b"q": 0, b"t": 0}
+    for field, number in window.items():
+        if field[:1] in counted and int(field[1:]) >= first:
+            counted[field[:1]] += int(number)
+    return Pace(counted[b"q"], counted[b"t"], None if in_flight is None else int(in_flight))

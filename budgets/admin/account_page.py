@@ -9,13 +9,13 @@ from typing import Any, Final
 from django.utils.safestring import SafeString
 from redis.exceptions import RedisError
 
-from budgets import display, refusals, storekeeper
+from budgets import display, refusals
 from budgets.admin import bars, figures
 from budgets.admin.figures import AccountFigures, Figure
 from budgets.admin.holders import holder_of
 from budgets.admin.lists import link
 from budgets.models import Account, AccountBudget, Budget, Enforcement
-from budgets.storekeeper import Pace
+from budgets.store_status import Pace, pace_of
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _rates(budget: Budget, pace: Pace = UNKNOWN) -> Iterator[tuple[str, int | No
 
 def _pace(account: Account) -> Pace:
     try:
-        return storekeeper.pace_of(account.pk)
+        return pace_of(account.pk)
     except RedisError:
         log.warning("store_away")
         return UNKNOWN

@@ -13,7 +13,7 @@ from django.utils.html import strip_tags
 from redis.exceptions import ConnectionError as RedisAway
 
 from budgets import storekeeper
-from budgets.admin import figures
+from budgets.admin import account_page, figures
 from budgets.models import (
     Account,
     AccountKind,
@@ -393,7 +393,7 @@ def test_without_the_live_store_nobody_knows_how_busy_an_account_is(
     def away(*_: object) -> Any:
         raise RedisAway
 
-    monkeypatch.setattr(storekeeper, "pace_of", away)
+    monkeypatch.setattr(account_page, "pace_of", away)
     one = rates_in(text_of(root.get(ACCOUNT.url("change", account.pk))))
     monkeypatch.setattr(storekeeper, "is_open", away)
     other = rates_in(text_of(root.get(ACCOUNT.url("change", account.pk))))
