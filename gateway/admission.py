@@ -99,6 +99,47 @@ class Applicant:
     route: str
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A request with an offer, and the limits that it must fit in: what one reserve is about."""
+
+    request_id: str
+    offer: Offer
+    context: Context
+    described: Described
+
+    def demand(self) -> Demand:
+        currency = self.context.currency
+        return Demand(
+            id=self.request_id,
+            ceiling=money.ceiling_to_units(self.offer.ceiling, currency=currency),
+            prior=money.ceiling_to_units(self.offer.prior, currency=currency),
+            tokens=self.offer.tokens,
+            learnt_under=_learnt_under(self.context),
+            seconds=settings.GATEWAY_RESERVATION_SECONDS,
+            orphan=events.encode(
+                self.described, Outcome(status=0, cost=self.offer.ceiling, usage={})
+            ),
+        )
+
+    def unsent(self) -> Event:
+        """Return what ends it where nobody knows whether it was reserved: nothing was spent."""
+        nothing = Outcome(status=0, cost=Decimal(0), usage={})
+        return Event(
+            id=self.request_id,
+            amount=Units(0),
+            admitted_ms=UNKNOWN_ADMISSION,
+            path=self.context.path_text(),
+            payload=events.encode(self.described, nothing),
+            is_unsent=True,
+        )
+
+    def admitted(self, admission: Admission, *, unasked: bool = False) -> Admitted:
+        return Admitted(
+            self.request_id, self.offer, self.context, self.described, admission, unasked
+        )
+
+
 async def admit(
     applicant: Applicant, *, snapshot: KeySnapshot, process: GatewayProcess
 ) -> Admitted:
@@ -124,8 +165,10 @@ async def admit(
             snapshot = await process.identities.recheck(applicant.secret)
             models = await process.catalogues.read_again()
             continue
+        described = _described(applicant, offer, snapshot)
+        candidate = Candidate(applicant.request_id, offer, context, described)
         try:
-            return await _reserve_loaded(applicant, offer, context, snapshot, until, process)
+            return await _reserve_loaded(candidate, until, process)
         except StaleContext:
             snapshot = await process.identities.read_again(applicant.secret)
             models = await process.catalogues.read_again()
@@ -205,96 +248,67 @@ def _learnt_under(context: Context) -> str:
 
 def _teaches(outcome: Outcome) -> bool:
     """Return whether this is what such a request costs: served, and told by the provider."""
-    return outcome.status < ERROR_STATUS_MIN and events.ESTIMATED not in outcome.flags
+    was_served = 0 < outcome.status < ERROR_STATUS_MIN
+    return was_served and events.ESTIMATED not in outcome.flags
 
 
-async def _reserve_loaded(  # what both steps need
-    applicant: Applicant,
-    offer: Offer,
-    context: Context,
-    snapshot: KeySnapshot,
-    until: float,
-    process: GatewayProcess,
-) -> Admitted:
+async def _reserve_loaded(candidate: Candidate, until: float, process: GatewayProcess) -> Admitted:
     """Reserve; counters that are missing are loaded first."""
+    limits = candidate.context.limits
     while True:
         try:
-            return await _reserve(applicant, offer, context, snapshot, process)
+            return await _reserve(candidate, process)
         except CountersMissing as missing:
             if time.monotonic() > until:
                 raise Unavailable(TOO_SLOW, code="admission_timeout") from missing
-            await _load([context.limits[i] for i in missing.limit_indexes], until, process)
+            await _load([limits[index] for index in missing.limit_indexes], until, process)
 
 
-async def _reserve(
-    applicant: Applicant,
-    offer: Offer,
-    context: Context,
-    snapshot: KeySnapshot,
-    process: GatewayProcess,
-) -> Admitted:
-    described = _described(applicant, offer, snapshot)
-    demand = _demand(applicant, offer, context, described)
+async def _reserve(candidate: Candidate, process: GatewayProcess) -> Admitted:
+    context, request_id = candidate.context, candidate.request_id
     try:
-        admission = await process.store.reserve(demand, context=context)
+        admission = await process.store.reserve(candidate.demand(), context=context)
     except LimitReached as refusal:
-        process.refusals.note(
-            context.limits[refusal.limit_index],
-            refusal.code,
-            context=context,
-            request_id=applicant.request_id,
-        )
+        limit = context.limits[refusal.limit_index]
+        process.refusals.note(limit, refusal.code, context=context, request_id=request_id)
         raise refusals.of_limit(refusal, context=context) from refusal
     except ReservationEnded as error:
         raise Unavailable("The request came too late.", code="store_unavailable") from error
-    except (OutcomeUnknown, StoreClosed, asyncio.CancelledError) as error:
-        if isinstance(error, StoreUnavailable) and settings.GATEWAY_ON_STORE_FAILURE == "allow":
-            admission = process.store.hold_unasked(
-                demand, context=context, admitted_ms=_our_time_ms()
-            )
-            process.look_at_store()
-            metrics.passed_unchecked()
-            return Admitted(
-                applicant.request_id, offer, context, described, admission, unasked=True
-            )
-        if isinstance(error, StoreClosed):
-            raise
-        # It may have been reserved: end it, so that neither it nor a late packet holds money.
-        process.spawn(
-            process.store.release(
-                applicant.request_id, otherwise=_unsent(applicant, context, described)
-            )
-        )
+    except (OutcomeUnknown, StoreClosed) as error:
+        if settings.GATEWAY_ON_STORE_FAILURE == "allow":
+            return _pass_unasked(candidate, process)
+        if isinstance(error, OutcomeUnknown):
+            _end(candidate, process)
         raise
+    except asyncio.CancelledError:
+        _end(candidate, process)
+        raise
+    _note_observed(candidate, admission, process)
+    return candidate.admitted(admission)
+
+
+def _pass_unasked(candidate: Candidate, process: GatewayProcess) -> Admitted:
+    admission = process.store.hold_unasked(
+        candidate.demand(), context=candidate.context, admitted_ms=_our_time_ms()
+    )
+    process.look_at_store()
+    metrics.passed_unchecked()
+    return candidate.admitted(admission, unasked=True)
+
+
+def _end(candidate: Candidate, process: GatewayProcess) -> None:
+    """It may have been reserved: end it, so that neither it nor a late packet holds money."""
+    release = process.store.release(candidate.request_id, otherwise=candidate.unsent())
+    process.spawn(release)
+
+
+def _note_observed(candidate: Candidate, admission: Admission, process: GatewayProcess) -> None:
+    """Count what budgets that only observe would have refused."""
+    context = candidate.context
     for limit in map(context.limits.__getitem__, admission.observed):
         if limit.kind != LimitKind.SOFT:
             metrics.would_have_refused(reason=limit.kind.value, account_kind=limit.account.kind)
-            process.refusals.note_observed(limit, context=context, request_id=applicant.request_id)
-    return Admitted(applicant.request_id, offer, context, described, admission)
-
-
-def _demand(applicant: Applicant, offer: Offer, context: Context, described: Described) -> Demand:
-    return Demand(
-        id=applicant.request_id,
-        ceiling=money.ceiling_to_units(offer.ceiling, currency=context.currency),
-        prior=money.ceiling_to_units(offer.prior, currency=context.currency),
-        tokens=offer.tokens,
-        learnt_under=_learnt_under(context),
-        seconds=settings.GATEWAY_RESERVATION_SECONDS,
-        orphan=events.encode(described, Outcome(status=0, cost=offer.ceiling, usage={})),
-    )
-
-
-def _unsent(applicant: Applicant, context: Context, described: Described) -> Event:
-    nothing = Outcome(status=0, cost=Decimal(0), usage={})
-    return Event(
-        id=applicant.request_id,
-        amount=Units(0),
-        admitted_ms=UNKNOWN_ADMISSION,
-        path=context.path_text(),
-        payload=events.encode(described, nothing),
-        is_unsent=True,
-    )
+            process.refusals.note_observed(limit, context=context, request_id=candidate.request_id)
 
 
 def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Described:
