@@ -187,6 +187,8 @@ def test_wrong_path_of_a_program_is_refused_by_name(
 def test_root_that_cannot_map_itself_drops_to_another_user(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not all(folder.stat().st_mode & 0o001 for folder in postgres_programs().parents):
+        pytest.skip("this checkout is in a folder that no other user may enter")
     with tempfile.TemporaryDirectory() as open_to_all:
         Path(open_to_all).chmod(0o755)
         monkeypatch.setattr(accounts, "_mapped_account", lambda: None)
