@@ -1,0 +1,39 @@
+"""Prices, and what was spent at them."""
+
+from spend.models.ledger import (
+    Day,
+    EventKind,
+    LabelDay,
+    LabelQuarterHour,
+    QuarterHour,
+    Rollup,
+    SetAside,
+    SpendEvent,
+    Verification,
+)
+from spend.models.prices import (
+    RATE_DECIMALS,
+    RATE_DIGITS,
+    Model,
+    PriceRate,
+    PriceVersion,
+    Provider,
+)
+
+__all__ = [
+    "RATE_DECIMALS",
+    "RATE_DIGITS",
+    "Day",
+    "EventKind",
+    "LabelDay",
+    "LabelQuarterHour",
+    "Model",
+    "PriceRate",
+    "PriceVersion",
+    "Provider",
+    "QuarterHour",
+    "Rollup",
+    "SetAside",
+    "SpendEvent",
+    "Verification",
+]
