@@ -17,36 +17,77 @@ from budgets.money import EXACT
 
 
 class Component(StrEnum):
-    """A class of usage; each is counted in its own unit, and no unit twice."""
+    """A class of usage; each is counted in whole numbers of its own unit, and nothing twice."""
 
     INPUT = "input"
+    """Text tokens, as are all classes up to CITATION tokens of some kind."""
     CACHED_READ = "cached_read"
+    CACHED_READ_AUDIO = "cached_read_audio"
+    CACHED_READ_IMAGE = "cached_read_image"
     CACHE_WRITE_5M = "cache_write_5m"
     CACHE_WRITE_1H = "cache_write_1h"
     INPUT_AUDIO = "input_audio"
+    INPUT_IMAGE = "input_image"
+    INPUT_VIDEO = "input_video"
     OUTPUT = "output"
     REASONING = "reasoning"
     OUTPUT_AUDIO = "output_audio"
+    OUTPUT_IMAGE = "output_image"
+    OUTPUT_VIDEO = "output_video"
+    CITATION = "citation"
+    INPUT_CHARACTERS = "input_characters"
+    INPUT_AUDIO_MS = "input_audio_ms"
+    INPUT_VIDEO_MS = "input_video_ms"
+    INPUT_IMAGES = "input_images"
+    OUTPUT_CHARACTERS = "output_characters"
+    OUTPUT_AUDIO_MS = "output_audio_ms"
+    OUTPUT_VIDEO_MS = "output_video_ms"
+    IMAGES = "images"
+    """Images made, in the size and quality that the request's variant says."""
+    COMPUTE_MS = "compute_ms"
+    """How long a model that is paid by time has worked."""
+    QUERY = "query"
+    """Searches of a reranker or a search engine."""
+    WEB_SEARCH = "web_search"
+    FILE_SEARCH = "file_search"
+    CODE_SESSION = "code_session"
+    PAGE = "page"
+    ANNOTATED_PAGE = "annotated_page"
     REQUEST = "request"
 
 
-KIND_OF: Final[Mapping[Component, Component]] = {
-    Component.CACHED_READ: Component.INPUT,
-    Component.CACHE_WRITE_5M: Component.INPUT,
-    Component.CACHE_WRITE_1H: Component.CACHE_WRITE_5M,
-    Component.INPUT_AUDIO: Component.INPUT,
-    Component.REASONING: Component.OUTPUT,
-    Component.OUTPUT_AUDIO: Component.OUTPUT,
+_C = Component
+FALLBACKS: Final[Mapping[Component, tuple[Component, ...]]] = {
+    _C.CACHED_READ: (_C.INPUT,),
+    _C.CACHED_READ_AUDIO: (_C.CACHED_READ, _C.INPUT_AUDIO, _C.INPUT),
+    _C.CACHED_READ_IMAGE: (_C.CACHED_READ, _C.INPUT_IMAGE, _C.INPUT),
+    _C.CACHE_WRITE_5M: (_C.INPUT,),
+    _C.CACHE_WRITE_1H: (_C.CACHE_WRITE_5M, _C.INPUT),
+    _C.INPUT_AUDIO: (_C.INPUT,),
+    _C.INPUT_IMAGE: (_C.INPUT,),
+    _C.INPUT_VIDEO: (_C.INPUT,),
+    _C.REASONING: (_C.OUTPUT,),
+    _C.OUTPUT_AUDIO: (_C.OUTPUT,),
+    _C.OUTPUT_IMAGE: (_C.OUTPUT,),
+    _C.OUTPUT_VIDEO: (_C.OUTPUT,),
+    _C.CITATION: (_C.OUTPUT,),
 }
+"""Whose rate a class takes that has none of its own: that of the first which has one."""
 INPUT_COMPONENTS: Final = (
-    Component.INPUT,
-    Component.CACHED_READ,
-    Component.CACHE_WRITE_5M,
-    Component.CACHE_WRITE_1H,
-    Component.INPUT_AUDIO,
-)
-OUTPUT_COMPONENTS: Final = (Component.OUTPUT, Component.REASONING, Component.OUTPUT_AUDIO)
-FEES: Final = frozenset({Component.REQUEST})
+    _C.INPUT, _C.CACHED_READ, _C.CACHED_READ_AUDIO, _C.CACHED_READ_IMAGE,
+    _C.CACHE_WRITE_5M, _C.CACHE_WRITE_1H, _C.INPUT_AUDIO, _C.INPUT_IMAGE, _C.INPUT_VIDEO,
+)  # fmt: skip
+OUTPUT_COMPONENTS: Final = (
+    _C.OUTPUT, _C.REASONING, _C.OUTPUT_AUDIO, _C.OUTPUT_IMAGE, _C.OUTPUT_VIDEO, _C.CITATION,
+)  # fmt: skip
+INPUT_COUNTS: Final = (
+    _C.INPUT_CHARACTERS, _C.INPUT_AUDIO_MS, _C.INPUT_VIDEO_MS, _C.INPUT_IMAGES,
+)  # fmt: skip
+OUTPUT_COUNTS: Final = (
+    _C.OUTPUT_CHARACTERS, _C.OUTPUT_AUDIO_MS, _C.OUTPUT_VIDEO_MS, _C.IMAGES, _C.COMPUTE_MS,
+)  # fmt: skip
+"""What else the input and the output are measured in; charged where tokens are not."""
+FEES: Final = frozenset({_C.REQUEST, _C.COMPUTE_MS})
 """Classes that a price need not have: where there is no rate there is no such fee."""
 
 Usage = Mapping[Component, int]
@@ -73,8 +114,11 @@ class Price:
         """Return what one unit costs in a request of so many input tokens, or None if unpriced."""
         tiers = [each for each in self.rates if each.component == component]
         if not tiers:
-            kind = KIND_OF.get(component)
-            return None if kind is None else self.rate_of(kind, input_tokens=input_tokens)
+            rates = (
+                self.rate_of(kind, input_tokens=input_tokens)
+                for kind in FALLBACKS.get(component, ())
+            )
+            return next((rate for rate in rates if rate is not None), None)
         crossed = [each for each in tiers if each.tier_from == 0 or input_tokens > each.tier_from]
         return max(crossed, key=lambda each: each.tier_from).rate if crossed else None
 
