@@ -8,8 +8,9 @@ from decimal import Decimal
 import orjson
 
 from spend import events, pricing, usage
+from spend.components import Usage
 from spend.events import Outcome
-from spend.pricing import Price, Usage
+from spend.rates import Price
 from spend.usage import Reading
 
 DONE = b"[DONE]"

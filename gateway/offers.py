@@ -20,7 +20,9 @@ from gateway.errors import (
     UnboundedRequest,
 )
 from spend import pricing
-from spend.pricing import Component, Price, UnboundedCost
+from spend.components import Component
+from spend.pricing import UnboundedCost
+from spend.rates import Price
 
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
@@ -56,7 +58,7 @@ def make_offer(
     if not group:
         raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
     target = catalogue.choose(group)
-    price = _price(target, snapshot.currency, now)
+    price = _price(target, snapshot, models, now)
     body = asked.body_for(upstream_model=target.upstream_model)
     ceiling = _ceiling(asked, target, price, len(body))
     _check_ceiling(ceiling, snapshot.currency)
@@ -94,8 +96,9 @@ def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
     return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
-def _price(target: Target, currency: str, now: datetime) -> Price:
-    price = target.price_at(now)
+def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: datetime) -> Price:
+    currency = snapshot.currency
+    price = target.price_at(now, organization_id=snapshot.organization_id)
     if price is None or not _prices_both_sides(price):
         raise ModelUnpriced(
             f"{target.model_name!r} has no price, so nobody can say what it would cost.",
@@ -107,7 +110,13 @@ def _price(target: Target, currency: str, now: datetime) -> Price:
             f" {currency}, and there is no exchange rate.",
             param="model",
         )
-    return price
+    return models.adjustments.apply(
+        price,
+        provider=target.provider,
+        organization_id=snapshot.organization_id,
+        team=snapshot.team_public_id,
+        at=now,
+    )
 
 
 def _prices_both_sides(price: Price) -> bool:

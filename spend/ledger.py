@@ -252,6 +252,8 @@ def _row(recording: Recording, now: datetime) -> list[object]:
             ]
         ),
         "flags": flags,
+        "rerating_id": None,
+        **outcome.conditions._asdict(),
     }  # fmt: skip
     if is_orphan:
         # It is charged what it held, which only the live store knows.
