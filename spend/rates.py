@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 from budgets.money import EXACT, WIDE
 from spend.components import FALLBACKS, TOKENS, Component
 
+UNPRICED: Final = "unpriced"
+"""The reference of a price that nobody has set: it has no rates."""
 STANDARD: Final = ""
 BATCH: Final = "batch"
 FAST: Final = "fast"
@@ -126,6 +128,10 @@ class Price:
         """Return what one unit costs in such a request, or None if it is unpriced."""
         found = find(self.row(input_tokens, conditions), component, conditions.variant)
         return None if found is None else found.of_one
+
+    @property
+    def is_set(self) -> bool:
+        return self.reference != UNPRICED
 
     def tier_of(self, *, served: str | None, asked: str | None = None) -> tuple[str, bool]:
         """

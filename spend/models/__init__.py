@@ -20,6 +20,8 @@ from spend.models.prices import (
     PriceVersion,
     Provider,
 )
+from spend.models.reratings import Rerating
+from spend.models.unpriced import UnpricedModel
 
 __all__ = [
     "RATE_DECIMALS",
@@ -34,8 +36,10 @@ __all__ = [
     "PriceVersion",
     "Provider",
     "QuarterHour",
+    "Rerating",
     "Rollup",
     "SetAside",
     "SpendEvent",
+    "UnpricedModel",
     "Verification",
 ]
