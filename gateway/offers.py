@@ -27,6 +27,7 @@ from spend.rates import BATCH, UNPRICED, Price
 
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
+PERCENT: Final = Decimal("0.01")
 CEILING_UNITS_MAX: Final = 10**14
 """A hundred thousand dollars: nobody means that."""
 
@@ -93,7 +94,8 @@ def _check_ceiling(ceiling: Decimal, currency: str) -> None:
 def _prior(price: Price, ceiling: Decimal) -> Decimal:
     """Return a share of the ceiling; what a request costs whatever it says counts in full."""
     fee = min(price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0), ceiling)
-    return fee + (ceiling - fee) * settings.ADAPTIVE_PRIOR_PERCENT / 100
+    share = money.WIDE.multiply(ceiling - fee, settings.ADAPTIVE_PRIOR_PERCENT * PERCENT)
+    return money.WIDE.add(fee, share)
 
 
 def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:

@@ -100,6 +100,7 @@ class Price:
 
     def __post_init__(self) -> None:
         assert not any(rate.window for rate in self.rates), "a price is of one time"
+        assert all(isinstance(rate.rate, Decimal) for rate in self.rates), "money is never a float"
         names = {STANDARD, BATCH} | {rate.service_tier for rate in self.rates}
         tables = {name: _table(self.rates, name) for name in names}
         object.__setattr__(self, "_tables", tables)
