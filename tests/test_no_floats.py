@@ -33,7 +33,7 @@ def floats_in(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Constant(value=float()):
-                yield f"line {node.lineno}: the number {node.value}"
+                yield f"line {node.lineno}: the number {node.value!r}"
             case ast.Name(id="float"):
                 yield f"line {node.lineno}: float"
             case ast.BinOp(op=ast.Div()) | ast.AugAssign(op=ast.Div()):
