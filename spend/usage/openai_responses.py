@@ -17,6 +17,7 @@ from spend.usage.reading import Reading, reading
 from spend.usage.tokens import apart, input_classes, output_classes
 
 _TERMINAL: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_RUN: Final = "code_interpreter_call"
 _NO_SEARCHES: Final = frozenset({"open_page", "find_in_page", "find"})
 
 
@@ -72,11 +73,9 @@ def classes(counts: Counts, reported: Mapping[str, object]) -> dict[Component, i
 def _tools(counts: Counts, answer: Mapping[str, object]) -> dict[Component, int]:
     calls = counts.items(answer.get("output"))
     kinds = [call.get("type") for call in calls]
-    containers = {
-        str(call.get("container_id"))[:100]
-        for call in calls
-        if call.get("type") == "code_interpreter_call"
-    }
+    runs = [call.get("container_id") for call in calls if call.get("type") == _RUN]
+    # Calls that do not name their container share one.
+    containers = {container if isinstance(container, str) else "" for container in runs}
     return {
         Component.WEB_SEARCH: _searches(counts, answer, calls),
         Component.FILE_SEARCH: kinds.count("file_search_call"),
