@@ -96,7 +96,6 @@ def test_cache_write_under_one_name_is_read_also_if_the_other_is_null() -> None:
         {"prompt_tokens": None, "completion_tokens": 1},
         {"prompt_tokens": 1, "completion_tokens": -1},
         {"prompt_tokens": True, "completion_tokens": 1},
-        {"prompt_tokens": 1.0, "completion_tokens": 1},
         {"prompt_tokens": "1", "completion_tokens": 1},
         {"prompt_tokens": TOKENS_MAX + 1, "completion_tokens": 1},
     ],
