@@ -116,13 +116,10 @@ def larger(told: Usage, seen: Usage) -> Usage:
     return {**told, Component.OUTPUT: told.get(Component.OUTPUT, 0) + max(0, missing)}
 
 
-BYTES_PER_TOKEN: Final = 4
-
-
-def estimated(*, prompt_bytes: int, output_bytes: int) -> Usage:
-    """Return the usage of an answer that told none: a token for every four bytes, rounded up."""
+def estimated(*, input_tokens: int, output_tokens: int) -> Usage:
+    """Return the usage of an answer that told none, from what we have counted."""
     return {
-        Component.INPUT: -(-prompt_bytes // BYTES_PER_TOKEN),
-        Component.OUTPUT: -(-output_bytes // BYTES_PER_TOKEN),
+        Component.INPUT: min(input_tokens, TOKENS_MAX),
+        Component.OUTPUT: min(output_tokens, TOKENS_MAX),
         Component.REQUEST: 1,
     }
