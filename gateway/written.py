@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from gateway.chat import CHOICES_MAX
 from spend import prompt_tokens, tokens
 
 BYTES_KEPT_MAX: Final = 2**18
 """Of one answer; what comes after is counted by its bytes."""
+TEXTS_MAX: Final = 1_024
+"""All kinds of text of as many choices as a request may ask for, and more."""
 _FIELDS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 
 
@@ -48,8 +49,10 @@ class Written:
         return sum(counted) + tokens.of_bytes(self._bytes_beyond)
 
     def _add(self, name: tuple[int, str], text: bytes) -> None:
-        kept = text[: BYTES_KEPT_MAX - self._bytes_kept]
-        self._texts.setdefault(name, bytearray()).extend(kept)
+        has_room = name in self._texts or len(self._texts) < TEXTS_MAX
+        kept = text[: BYTES_KEPT_MAX - self._bytes_kept] if has_room else b""
+        if kept:
+            self._texts.setdefault(name, bytearray()).extend(kept)
         self._bytes_kept += len(kept)
         self._bytes_beyond += len(text) - len(kept)
 
@@ -64,4 +67,4 @@ def _texts(said: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 
 def _index(choice: Mapping[str, object]) -> int:
     index = choice.get("index")
-    return index if isinstance(index, int) and 0 <= index < CHOICES_MAX else 0
+    return index if isinstance(index, int) else 0

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.metering import Meter
-from gateway.written import BYTES_KEPT_MAX
+from gateway.written import BYTES_KEPT_MAX, TEXTS_MAX
 from spend import tokens
 from spend.pricing import Component, Price, Rate
 
@@ -202,12 +202,18 @@ def test_a_stream_cut_anywhere_is_billed_within_five_percent_of_its_tokens(
     assert abs(asyncio.run(output_tokens(meter)) - expected) * 20 <= expected
 
 
-@pytest.mark.parametrize("index", [-1, 10**9, "x", None, True])
-async def test_a_choice_without_a_sensible_number_counts_as_the_first(
-    meter: Meter, index: object
-) -> None:
+@pytest.mark.parametrize("index", [-1, 10**9, "x", None, [], True])
+async def test_a_choice_counts_whatever_its_number(meter: Meter, index: object) -> None:
     meter.read_event(
         json.dumps({"choices": [{"index": index, "delta": {"content": "Hello, world!"}}]}).encode()
     )
 
     assert await output_tokens(meter) == 4
+
+
+async def test_more_choices_than_anyone_asks_for_count_by_their_bytes(meter: Meter) -> None:
+    for index in range(TEXTS_MAX + 100):
+        meter.read_event(delta(index, content="word"))
+
+    assert await output_tokens(meter) == TEXTS_MAX + 100
+    assert len(meter.written._texts) == TEXTS_MAX
