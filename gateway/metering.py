@@ -1,13 +1,14 @@
 """Reads the usage out of an answer as it passes, and says what the answer cost."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 import orjson
 
-from spend import events, pricing, usage
+from gateway.written import Written
+from spend import events, pricing, prompt_tokens, tokens, usage
 from spend.components import Usage
 from spend.events import Outcome
 from spend.rates import Conditions, Price
@@ -22,9 +23,12 @@ class Meter:
 
     price: Price
     ceiling: Decimal
+    model: str
+    """The upstream's name of it, which says how its tokens are counted."""
+    prompt: Mapping[str, object]
     prompt_bytes: int
     status: int = 0
-    output_bytes: int = 0
+    written: Written = field(default_factory=Written)
     reading: Reading | None = None
     asked_tier: str | None = None
     served_tier: str | None = None
@@ -32,18 +36,20 @@ class Meter:
     is_whole: bool = False
     """The answer came to its end, so that its usage is all of it."""
     flags: set[str] = field(default_factory=set)
+    _seen: Usage | None = None
 
     def read_reply(self, body: bytes) -> None:
         """Read a whole answer."""
         try:
             reply = orjson.loads(body)
         except orjson.JSONDecodeError:
-            self.output_bytes = len(body)
+            self.written.add_unread(body)
             return
         if isinstance(reply, dict):
             self.is_whole = True
-            self.output_bytes = sum(map(len, _texts(reply, "message")))
             self._read(reply)
+            if self.must_count:
+                self.written.add_reply(reply, part="message")
 
     def read_event(self, data: bytes) -> bool:
         """Read one event of a stream; return whether it carries usage and nothing else."""
@@ -53,18 +59,46 @@ class Meter:
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self.output_bytes += len(data)
+            self.written.add_unread(data)
             return False
         if not isinstance(chunk, dict):
             return False
-        self.output_bytes += sum(map(len, _texts(chunk, "delta")))
+        self.written.add_reply(chunk, part="delta")
         self._read(chunk)
         only_usage = chunk.get("usage") is not None and chunk.get("choices") == []
         self.is_whole = self.is_whole or only_usage
         return only_usage
 
+    @property
+    def must_count(self) -> bool:
+        """Whether the answer's own usage is not all of it, or missing."""
+        return self.reading is None or not self.is_whole
+
+    async def count(self) -> None:
+        """Count the tokens of the prompt and of what was seen of the answer."""
+        self._seen = usage.estimated(
+            input_tokens=await tokens.aside(
+                count=self._count_prompt,
+                chars=self.prompt_bytes,
+                model=self.model,
+                otherwise=tokens.of_bytes(self.prompt_bytes),
+            ),
+            output_tokens=await tokens.aside(
+                count=lambda: self.written.count(model=self.model),
+                chars=self.written.chars_at_most(),
+                model=self.model,
+                otherwise=self.written.by_bytes(),
+            ),
+        )
+
+    def _count_prompt(self) -> int:
+        return prompt_tokens.count_request(request=self.prompt, model=self.model).tokens
+
     def outcome(self, *, settled_at: datetime) -> Outcome:
-        """Return what the answer cost: by its usage, else by our own estimate, flagged."""
+        """
+        Return what the answer cost: by its usage, else by our own count, flagged; by its bytes
+        where nobody has counted.
+        """
         flags = set(self.flags)
         counted = self._counted(flags)
         conditions = self._conditions(flags)
@@ -109,7 +143,9 @@ class Meter:
         if told is not None and self.is_whole:
             return told.usage
         flags.add(events.ESTIMATED)
-        seen = usage.estimated(prompt_bytes=self.prompt_bytes, output_bytes=self.output_bytes)
+        seen = self._seen or usage.estimated(
+            input_tokens=tokens.of_bytes(self.prompt_bytes), output_tokens=self.written.by_bytes()
+        )
         return seen if told is None else usage.larger(told.usage, seen)
 
     def nothing(self, *, settled_at: datetime, flags: tuple[str, ...] = ()) -> Outcome:
@@ -124,16 +160,3 @@ class Meter:
             self.reading = usage.of_openai_chat(reported) or self.reading
         if isinstance(tier := reply.get("service_tier"), str):
             self.served_tier = tier
-
-
-def _texts(reply: dict[str, object], part: str) -> Iterator[bytes]:
-    """Yield everything that the model has written: text, refusals, reasoning and tool calls."""
-    choices = reply.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
-        written = choice.get(part) if isinstance(choice, dict) else None
-        if isinstance(written, dict):
-            for name in ("content", "refusal", "reasoning_content", "reasoning"):
-                if isinstance(text := written.get(name), str):
-                    yield text.encode(errors="replace")
-            if calls := written.get("tool_calls"):
-                yield orjson.dumps(calls)

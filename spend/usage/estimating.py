@@ -1,16 +1,13 @@
-"""What an answer used that tells nothing of it."""
-
-from typing import Final
+"""The usage of an answer that told none."""
 
 from spend.components import Component, Usage
+from spend.usage.counts import COUNT_MAX
 
-BYTES_PER_TOKEN: Final = 4
 
-
-def estimated(*, prompt_bytes: int, output_bytes: int) -> Usage:
-    """Return the usage of an answer that told none: a token for every four bytes, rounded up."""
+def estimated(*, input_tokens: int, output_tokens: int) -> Usage:
+    """Return the usage of an answer that told none, from what we have counted."""
     return {
-        Component.INPUT: -(-prompt_bytes // BYTES_PER_TOKEN),
-        Component.OUTPUT: -(-output_bytes // BYTES_PER_TOKEN),
+        Component.INPUT: min(input_tokens, COUNT_MAX),
+        Component.OUTPUT: min(output_tokens, COUNT_MAX),
         Component.REQUEST: 1,
     }
