@@ -1,5 +1,6 @@
-"""Prices, and what was spent at them."""
+"""Prices, what was spent at them, and what providers say of it."""
 
+from spend.models.invoices import InvoiceImport, InvoiceLine, InvoiceState, ProviderKey
 from spend.models.ledger import (
     Day,
     EventKind,
@@ -25,12 +26,16 @@ __all__ = [
     "RATE_DIGITS",
     "Day",
     "EventKind",
+    "InvoiceImport",
+    "InvoiceLine",
+    "InvoiceState",
     "LabelDay",
     "LabelQuarterHour",
     "Model",
     "PriceRate",
     "PriceVersion",
     "Provider",
+    "ProviderKey",
     "QuarterHour",
     "Rollup",
     "SetAside",
