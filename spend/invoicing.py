@@ -1,6 +1,7 @@
 """Imports of providers' invoices, and which of their keys are ours."""
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LINES_AT_ONCE: Final = 2_000
 MAPPED_TO_MAX: Final = 1_000
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class AlreadyImported(Conflict):
@@ -53,14 +55,13 @@ def import_invoice(
     :raises BadInvoice: naming every line that does not fit
     :raises InvalidInput: if nobody knows the format or the provider
     """
-    digest = sha256(content).hexdigest()
-    _refuse_again(provider, digest)
+    refuse_again(provider=provider, content=content)
     invoice, comparison = _read(provider, format, content)
     imported = InvoiceImport(
         provider=provider,
         format=format,
         file_name=file_name[:255],
-        digest=digest,
+        digest=_digest(content),
         currency=invoice.currency,
         first_day=invoice.first_day,
         last_day=invoice.last_day,
@@ -73,7 +74,7 @@ def import_invoice(
         with changes.unique("content"):
             _keep(imported, invoice.lines)
     except Conflict:
-        _refuse_again(provider, digest)
+        refuse_again(provider=provider, content=content)
         raise
     return imported
 
@@ -113,10 +114,12 @@ def map_provider_key(
     """
     Say which requests a provider counts under one of its keys, in place of what was said before.
 
-    :raises InvalidInput: if none are named, or too many
+    :raises InvalidInput: if none are named, too many, or a secret for a token
     """
     if not deployments and not key_digests:
         raise InvalidInput("deployments", "is needed, or key_digests")
+    if not all(map(_DIGEST.fullmatch, key_digests)):
+        raise InvalidInput("key_digests", "must be tokens of keys: 64 hexadecimal digits")
     if max(len(deployments), len(key_digests)) > MAPPED_TO_MAX:
         raise InvalidInput("deployments", f"must not name more than {MAPPED_TO_MAX}")
     named = {"deployments": list(deployments), "key_digests": list(key_digests)}
@@ -151,10 +154,18 @@ def _read(provider: str, format: str, content: bytes) -> tuple[Invoice, Comparis
     return invoice, reconciliation.compare(provider=provider, invoice=invoice)
 
 
-def _refuse_again(provider: str, digest: str) -> None:
+def refuse_again(*, provider: str, content: bytes) -> None:
+    """
+    :raises AlreadyImported: if this provider's file was imported before
+    """
+    digest = _digest(content)
     before = InvoiceImport.objects.filter(provider=provider, digest=digest).first()
     if before is not None:
         raise AlreadyImported(before.public_id)
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
 
 
 def _keep(imported: InvoiceImport, lines: Sequence[Line]) -> None:

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from enum import StrEnum
 from functools import reduce
 from typing import Final
@@ -135,11 +135,11 @@ def drift_of(explained: Iterable[Explained]) -> Decimal:
 
 
 def percent_of(drift: Decimal, theirs: Decimal) -> Decimal | None:
-    """Return drift in per cent of theirs, rounded to four decimals; of nothing there is none."""
+    """Return drift in per cent of theirs, rounded away from 0; of nothing there is none."""
     if theirs == 0:
         return None
     percent = WIDE.divide(EXACT.multiply(drift, Decimal(100)), theirs)
-    return min(percent.quantize(PERCENT_STEP, context=WIDE), PERCENT_MAX)
+    return min(percent.quantize(PERCENT_STEP, ROUND_UP, WIDE), PERCENT_MAX)
 
 
 def is_drifting(drift: Decimal, theirs: Decimal, *, percent_max: int) -> bool:

@@ -151,7 +151,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "provider's key",
+                "verbose_name": "provider key",
                 "ordering": ("provider", "external_id"),
                 "constraints": [
                     models.UniqueConstraint(

@@ -122,7 +122,7 @@ class ProviderKey(models.Model):
 
     class Meta:
         ordering = ("provider", "external_id")
-        verbose_name = "provider's key"
+        verbose_name = "provider key"
         constraints = [
             models.UniqueConstraint(name="provider_key_once", fields=["provider", "external_id"]),
             models.CheckConstraint(

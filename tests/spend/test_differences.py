@@ -242,7 +242,8 @@ def test_what_goes_one_way_does_not_make_up_for_what_goes_the_other() -> None:
 
 
 def test_percent_is_of_theirs_and_of_nothing_there_is_none() -> None:
-    assert percent_of(Decimal(1), Decimal(3)) == Decimal("33.3333")
+    assert percent_of(Decimal(1), Decimal(3)) == Decimal("33.3334")
+    assert percent_of(Decimal("-1e-18"), Decimal(3)) == Decimal("-0.0001")
     assert percent_of(Decimal(1), Decimal(0)) is None
     assert percent_of(Decimal(10**20), Decimal("1e-18")) == differences.PERCENT_MAX
 
