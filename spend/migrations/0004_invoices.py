@@ -44,29 +44,7 @@ class Migration(migrations.Migration):
                 ("provider", models.CharField(max_length=64)),
                 (
                     "format",
-                    models.CharField(
-                        choices=[
-                            ("openai_costs_csv", "OpenAI costs (CSV)"),
-                            ("openai_costs_json", "OpenAI costs (JSON of the API)"),
-                            ("openai_usage_csv", "OpenAI usage of completions (CSV, tokens only)"),
-                            (
-                                "openai_usage_json",
-                                "OpenAI usage of completions (JSON of the API, tokens only)",
-                            ),
-                            ("anthropic_costs_csv", "Anthropic costs (CSV of the Console)"),
-                            ("anthropic_costs_json", "Anthropic costs (JSON of the API)"),
-                            (
-                                "anthropic_usage_csv",
-                                "Anthropic usage (CSV of the Console, tokens only)",
-                            ),
-                            (
-                                "anthropic_usage_json",
-                                "Anthropic usage (JSON of the API, tokens only)",
-                            ),
-                            ("generic_csv", "Generic CSV"),
-                        ],
-                        max_length=32,
-                    ),
+                    models.CharField(max_length=32),
                 ),
                 ("file_name", models.CharField(blank=True, max_length=255)),
                 (

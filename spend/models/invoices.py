@@ -6,7 +6,6 @@ from django.db import models
 from django.db.models import F, Q
 
 from budgets.fields import NAME_LENGTH_MAX, PublicIdField
-from spend.invoices.formats import FORMATS
 
 AMOUNT_DIGITS, AMOUNT_DECIMALS = 38, 18
 DIGEST_LENGTH = 64
@@ -26,9 +25,7 @@ class InvoiceImport(models.Model):
 
     public_id = PublicIdField("invoice id")
     provider = models.CharField(max_length=64)
-    format = models.CharField(
-        max_length=32, choices=[(each.name, each.label) for each in FORMATS.values()]
-    )
+    format = models.CharField(max_length=32)
     file_name = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
     digest = models.CharField(
         max_length=DIGEST_LENGTH, validators=[MinLengthValidator(DIGEST_LENGTH)], editable=False
