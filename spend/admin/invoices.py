@@ -27,8 +27,8 @@ from budgets.errors import InvalidInput
 from budgets.fields import NAME_LENGTH_MAX
 from spend import invoicing, reconciliation
 from spend.admin.invoice_figures import figure, percent, state_of, told
+from spend.invoices.files import FILE_BYTES_MAX
 from spend.invoices.formats import FORMATS
-from spend.invoices.lines import FILE_BYTES_MAX
 from spend.models import Day, InvoiceImport, Provider, ProviderKey
 from spend.models.invoices import DIGEST_LENGTH
 
@@ -164,7 +164,7 @@ class InvoiceImportAdmin(ReadOnlyAdmin):
 
     @column(description="Format", ordering="format")
     def kind(self, obj: InvoiceImport) -> str:
-        return two_lines(obj.get_format_display(), obj.file_name)
+        return two_lines(FORMATS[obj.format].label, obj.file_name)
 
     @column(description="Theirs", ordering="theirs")
     def theirs_told(self, obj: InvoiceImport) -> str:

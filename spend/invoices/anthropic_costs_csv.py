@@ -8,7 +8,8 @@ API; what is of no model, such as web searches, has ``--`` for one. No tokens ar
 
 from typing import Final
 
-from spend.invoices.lines import Invoice, Line, Lines, Reader, rows_of_csv
+from spend.invoices.files import rows_of_csv
+from spend.invoices.lines import Invoice, Line, Lines, Reader
 
 NAME: Final = "anthropic_costs_csv"
 LABEL: Final = "Anthropic costs (CSV of the Console)"

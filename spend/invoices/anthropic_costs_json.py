@@ -7,7 +7,8 @@ rest are told if grouped by description. No keys and no tokens are told.
 
 from typing import Any, Final
 
-from spend.invoices.lines import Invoice, Line, Lines, Reader, buckets_of_json
+from spend.invoices.files import buckets_of_json
+from spend.invoices.lines import Invoice, Line, Lines, Reader
 
 NAME: Final = "anthropic_costs_json"
 LABEL: Final = "Anthropic costs (JSON of the API)"

@@ -7,7 +7,8 @@ to it, and was read from it; keys are told by the names they have there.
 
 from typing import Final
 
-from spend.invoices.lines import Invoice, Line, Lines, Reader, rows_of_csv
+from spend.invoices.files import rows_of_csv
+from spend.invoices.lines import Invoice, Line, Lines, Reader
 
 NAME: Final = "anthropic_usage_csv"
 LABEL: Final = "Anthropic usage (CSV of the Console, tokens only)"

@@ -7,7 +7,8 @@ told if grouped by.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from spend.invoices.lines import Invoice, Line, Lines, Reader, buckets_of_json
+from spend.invoices.files import buckets_of_json
+from spend.invoices.lines import Invoice, Line, Lines, Reader
 
 NAME: Final = "anthropic_usage_json"
 LABEL: Final = "Anthropic usage (JSON of the API, tokens only)"

@@ -9,7 +9,8 @@ describes it.
 from functools import partial
 from typing import Final
 
-from spend.invoices.lines import BadValue, Invoice, Line, Lines, Reader, rows_of_csv
+from spend.invoices.files import rows_of_csv
+from spend.invoices.lines import BadValue, Invoice, Line, Lines, Reader
 
 NAME: Final = "generic_csv"
 LABEL: Final = "Generic CSV"

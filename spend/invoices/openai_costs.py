@@ -10,15 +10,8 @@ line item reads ``gpt-4o-2024-08-06, input``: the model, and what of it.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from spend.invoices.lines import (
-    BadValue,
-    Invoice,
-    Line,
-    Lines,
-    Reader,
-    buckets_of_json,
-    rows_of_csv,
-)
+from spend.invoices.files import buckets_of_json, rows_of_csv
+from spend.invoices.lines import BadValue, Invoice, Line, Lines, Reader
 
 NEEDS: Final = ("start_time", "end_time", "amount_value", "amount_currency", "line_item")
 KNOWS: Final = (

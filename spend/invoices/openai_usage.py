@@ -9,7 +9,8 @@ of a minute, an hour or a day; ``input_tokens`` holds those that were read from 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from spend.invoices.lines import Invoice, Line, Lines, Reader, buckets_of_json, rows_of_csv
+from spend.invoices.files import buckets_of_json, rows_of_csv
+from spend.invoices.lines import Invoice, Line, Lines, Reader
 
 NEEDS: Final = (
     "start_time", "end_time", "num_model_requests", "model", "input_tokens", "output_tokens",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from budgets.errors import InvalidInput
-from spend.invoices import lines as reading
+from spend.invoices import files as reading
 from spend.invoices.formats import FORMATS, parse
 from spend.invoices.lines import BadInvoice, Invoice, Line
 

@@ -8,8 +8,8 @@ from django.utils import timezone
 
 from budgets.errors import InvalidInput
 from spend import invoice_text, invoicing, reconciliation
+from spend.invoices.files import FILE_BYTES_MAX
 from spend.invoices.formats import FORMATS
-from spend.invoices.lines import FILE_BYTES_MAX
 from spend.models import InvoiceState
 from spend.reconciliation import Comparison
 
