@@ -32,6 +32,7 @@ check-beside-servers:
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: $(SYNCED)
+	$(BIN)/python -m bench.pricing
 	$(BIN)/python -m bench.scripts
 	$(BIN)/python -m bench.doors
 

@@ -19,9 +19,9 @@ from costplatform import env
 from gateway.models import Deployment
 from gateway.providers import SANDBOX
 from gateway.services import create_deployment
-from spend import catalog_genai
+from spend.catalogues import genai, importing
+from spend.components import Component
 from spend.models import Model, PriceRate, PriceVersion, Provider
-from spend.pricing import Component
 
 ADMIN: Final = "admin"
 DEMO_KEY: Final = "demo"
@@ -62,8 +62,8 @@ def seed(*, now: datetime) -> Seeded:
         ours = Member.objects.filter(supervised=True, name__startswith=f"{socket.gethostname()}:")
         ours.delete()
     with acting("seed"):
-        if not Model.objects.filter(prices__source=catalog_genai.SOURCE).exists():
-            catalog_genai.import_catalogue()
+        if not Model.objects.filter(prices__source=genai.SOURCE).exists():
+            importing.add_unknown(genai.read())
         password = _make_admin()
         key = _make_sandbox(now=now) if settings.SANDBOX else None
     return Seeded(

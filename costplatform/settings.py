@@ -177,6 +177,8 @@ except ValueError as error:
 """Private addresses that upstreams may have, each as CIDR or CIDR:port."""
 GATEWAY_ON_STORE_FAILURE = env.choice("GATEWAY_ON_STORE_FAILURE", "reject", of=("reject", "allow"))
 """Whether requests pass unchecked while the live store is away; they are charged afterwards."""
+GATEWAY_ON_UNPRICED = env.choice("GATEWAY_ON_UNPRICED", "refuse", of=("refuse", "allow"))
+"""Whether models without a price may be called; the cost is added once they have one."""
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")

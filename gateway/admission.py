@@ -118,7 +118,8 @@ class Candidate:
             learnt_under=_learnt_under(self.context),
             seconds=settings.GATEWAY_RESERVATION_SECONDS,
             orphan=events.encode(
-                self.described, Outcome(status=0, cost=self.offer.ceiling, usage={})
+                self.described,
+                Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=self.offer.flags),
             ),
         )
 
@@ -157,9 +158,10 @@ async def admit(
         try:
             offer = make_offer(applicant.asked, snapshot=snapshot, models=models, now=now)
             context = await _context(applicant.asked, offer, snapshot, models, now, process)
-        except GatewayError:
+        except GatewayError as refusal:
             # What reserve lets through it checks by version; what is refused here, we do.
             if is_newest:
+                process.unpriced.note(refusal)
                 raise
             is_newest = True
             snapshot = await process.identities.recheck(applicant.secret)

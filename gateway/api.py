@@ -210,9 +210,9 @@ class ModelView:
             return {**rates, "price_source": "deployment", "price_currency": OVERRIDE_CURRENCY}
         if self.price is None:
             return {"price_source": None, "price_currency": None}
-        of_component = {rate.component: rate.rate for rate in self.price.rates.all()}
+        of_component = {rate.component: rate for rate in self.price.rates.all()}
         rates = {
-            name: of_component[component]
+            name: of_component[component].for_units(1)
             for name, component in OVERRIDE_FIELDS.items()
             if component in of_component
         }
@@ -320,7 +320,11 @@ def _views(deployments: Iterable[Deployment], *, at: datetime) -> list[ModelView
     deployments = list(deployments)
     listed = models_named((each.provider, each.upstream_model) for each in deployments)
     return [
-        ModelView(each, model, price_in_force(model, at=at) if model else None)
+        ModelView(
+            each,
+            model,
+            price_in_force(model, at=at, organization_id=each.organization_id) if model else None,
+        )
         for each in deployments
         for model in [listed.get((each.provider, each.upstream_model))]
     ]

@@ -50,7 +50,12 @@ class Attempt:
         self._asked = asked
         self._admitted = admitted
         self._process = process
-        self.meter = Meter(price=offer.price, ceiling=offer.ceiling, prompt_bytes=len(offer.body))
+        self.meter = Meter(
+            price=offer.price,
+            ceiling=offer.ceiling,
+            prompt_bytes=len(offer.body),
+            asked_tier=asked.service_tier,
+        )
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
 

@@ -18,8 +18,8 @@ from gateway.database import Database
 from gateway.errors import Unavailable
 from gateway.models import Deployment
 from spend import pricebook
-from spend.pricebook import Listed
-from spend.pricing import Price
+from spend.pricebook import Adjustments, Listed
+from spend.rates import Price
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,14 @@ class Target:
     output_tokens_max: int | None
     created_at: datetime
 
-    def price_at(self, at: datetime) -> Price | None:
-        """Return the deployment's own price, else the price book's, else None: it is unpriced."""
-        if self.override is not None:
+    def price_at(self, at: datetime, *, organization_id: int) -> Price | None:
+        """
+        Return the deployment's own price, else the organization's, else everybody's, else None:
+        it is unpriced.
+        """
+        if self.override is not None or self.listed is None:
             return self.override
-        return self.listed.price_at(at) if self.listed else None
+        return self.listed.price_at(at, organization_id=organization_id)
 
     @property
     def context_window(self) -> int | None:
@@ -65,6 +68,7 @@ class Catalogue:
     """Of the accounts of models, providers and deployments that have budgets."""
     closed: frozenset[UUID] = frozenset()
     """Those of them on which nobody may spend."""
+    adjustments: Adjustments = field(default_factory=Adjustments)
 
     def group(self, name: str, *, organization_id: int) -> list[Target]:
         """Return the deployments of that name which this organization may use."""
@@ -110,6 +114,7 @@ def read_catalogue() -> Catalogue:
         {name: tuple(group) for name, group in groups.items()},
         snapshots.platform_terms(),
         snapshots.closed_platform_accounts(),
+        pricebook.adjustments(),
     )
 
 

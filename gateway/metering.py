@@ -8,8 +8,9 @@ from decimal import Decimal
 import orjson
 
 from spend import events, pricing, usage
+from spend.components import Usage
 from spend.events import Outcome
-from spend.pricing import Price, Usage
+from spend.rates import Conditions, Price
 from spend.usage import Reading
 
 DONE = b"[DONE]"
@@ -25,6 +26,7 @@ class Meter:
     status: int = 0
     output_bytes: int = 0
     reading: Reading | None = None
+    asked_tier: str | None = None
     served_tier: str | None = None
     is_done: bool = False
     is_whole: bool = False
@@ -65,11 +67,10 @@ class Meter:
         """Return what the answer cost: by its usage, else by our own estimate, flagged."""
         flags = set(self.flags)
         counted = self._counted(flags)
-        cost = pricing.cost(price=self.price, usage=counted)
-        flags |= {events.UNPRICED} if cost.unpriced else set()
+        conditions = self._conditions(flags)
+        cost = pricing.cost(price=self.price, usage=counted, conditions=conditions)
+        flags |= {events.UNPRICED} if cost.unpriced else self._unset()
         flags |= {events.OVER_CEILING} if cost.amount > self.ceiling else set()
-        if self.served_tier not in {None, "default", "standard"}:
-            flags.add(events.TIER_UNPRICED)
         return Outcome(
             status=self.status,
             cost=cost.amount,
@@ -77,6 +78,7 @@ class Meter:
             lines=cost.lines,
             flags=tuple(sorted(flags)),
             settled_at=settled_at,
+            conditions=conditions,
         )
 
     def unseen(self, *, held: Decimal, settled_at: datetime) -> Outcome:
@@ -86,8 +88,18 @@ class Meter:
         """
         return Outcome(
             status=self.status, cost=held, usage={}, settled_at=settled_at,
-            flags=tuple(sorted({*self.flags, events.ESTIMATED})),
+            flags=tuple(sorted({*self.flags, events.ESTIMATED, *self._unset()})),
         )  # fmt: skip
+
+    def _unset(self) -> set[str]:
+        return set() if self.price.is_set else {events.UNPRICED}
+
+    def _conditions(self, flags: set[str]) -> Conditions:
+        """Return what decides the price beside the counts, flagged where it has no rate."""
+        tier, is_priced = self.price.tier_of(served=self.served_tier, asked=self.asked_tier)
+        if not is_priced:
+            flags.add(events.TIER_UNPRICED)
+        return Conditions(service_tier=tier)
 
     def _counted(self, flags: set[str]) -> Usage:
         """Return what was used: as told at the end, else the most that was told or seen."""

@@ -18,9 +18,12 @@ from gateway.errors import (
     ModelUnpriced,
     NoExchangeRate,
     UnboundedRequest,
+    UnsupportedParameter,
 )
-from spend import pricing
-from spend.pricing import Component, Price, UnboundedCost
+from spend import events, pricing
+from spend.components import Component
+from spend.pricing import UnboundedCost
+from spend.rates import BATCH, UNPRICED, Price
 
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
@@ -40,6 +43,11 @@ class Offer:
     """What adaptive limits hold for such a request until its like are known."""
     tokens: int
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What its events are marked with whatever comes of it."""
+        return () if self.price.is_set else (events.UNPRICED,)
+
 
 def make_offer(
     asked: ChatRequest, *, snapshot: KeySnapshot, models: Catalogue, now: datetime
@@ -56,9 +64,10 @@ def make_offer(
     if not group:
         raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
     target = catalogue.choose(group)
-    price = _price(target, snapshot.currency, now)
+    price = _price(target, snapshot, models, now)
+    service_tier = _service_tier(asked, price)
     body = asked.body_for(upstream_model=target.upstream_model)
-    ceiling = _ceiling(asked, target, price, len(body))
+    ceiling = _ceiling(asked, target, price, len(body), service_tier)
     _check_ceiling(ceiling, snapshot.currency)
     return Offer(
         target=target,
@@ -94,12 +103,32 @@ def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
     return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
-def _price(target: Target, currency: str, now: datetime) -> Price:
-    price = target.price_at(now)
+def _service_tier(asked: ChatRequest, price: Price) -> str:
+    """
+    Return the service tier that is charged if it is served.
+
+    :raises UnsupportedParameter: if this price has no rates for it
+    """
+    tier, is_known = price.tier_of(served=asked.service_tier)
+    if not is_known or tier == BATCH:
+        raise UnsupportedParameter(
+            f"service_tier {asked.service_tier!r} has no price for {asked.model!r}.",
+            param="service_tier",
+        )
+    return tier
+
+
+def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: datetime) -> Price:
+    currency = snapshot.currency
+    price = target.price_at(now, organization_id=snapshot.organization_id)
     if price is None or not _prices_both_sides(price):
+        if settings.GATEWAY_ON_UNPRICED == "allow":
+            return Price(currency, (), UNPRICED)
         raise ModelUnpriced(
             f"{target.model_name!r} has no price, so nobody can say what it would cost.",
             param="model",
+            provider=target.provider,
+            upstream_model=target.upstream_model,
         )
     if price.currency != currency:
         raise NoExchangeRate(
@@ -107,7 +136,13 @@ def _price(target: Target, currency: str, now: datetime) -> Price:
             f" {currency}, and there is no exchange rate.",
             param="model",
         )
-    return price
+    return models.adjustments.apply(
+        price,
+        provider=target.provider,
+        organization_id=snapshot.organization_id,
+        team=snapshot.team_public_id,
+        at=now,
+    )
 
 
 def _prices_both_sides(price: Price) -> bool:
@@ -116,7 +151,9 @@ def _prices_both_sides(price: Price) -> bool:
     return all(price.rate_of(side, input_tokens=0) is not None for side in sides)
 
 
-def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
+def _ceiling(
+    asked: ChatRequest, target: Target, price: Price, body_bytes: int, service_tier: str
+) -> Decimal:
     longest = target.longest_output
     output = asked.output_tokens_asked
     bound = longest if output is None else min(output, longest or output)
@@ -125,6 +162,7 @@ def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) 
             price=price,
             input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
             output_tokens_max=None if bound is None else bound * asked.choices,
+            service_tier=service_tier,
         )
     except UnboundedCost as error:
         param = "max_completion_tokens" if error.what == "output" else "messages"

@@ -29,6 +29,7 @@ from gateway.errors import Unavailable
 from gateway.identity import Identities
 from gateway.refusal_counts import RefusalCounts
 from gateway.shared_work import SharedWork
+from gateway.unpriced_counts import UnpricedCounts
 from gateway.upstream import Upstream
 from spend import ledger
 
@@ -83,6 +84,7 @@ class GatewayProcess:
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
         self.refusals = RefusalCounts()
+        self.unpriced = UnpricedCounts()
         self.loading: SharedWork[Counted, None] = SharedWork()
         self.draining = False
         self._joined = 0
@@ -264,6 +266,7 @@ class GatewayProcess:
     async def _write_refusals(self) -> None:
         try:
             await self.refusals.write(self.database)
+            await self.unpriced.write(self.database)
         except DatabaseError as error:
             log.warning("refusals_not_written", extra={"error": type(error).__name__})
 

@@ -12,7 +12,9 @@ from uuid import UUID, uuid5
 
 import orjson
 
-from spend.pricing import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, Line, Usage, total_of
+from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, Usage, total_of
+from spend.pricing import Line
+from spend.rates import PLAIN, Conditions
 
 ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED = (
     "orphaned", "estimated", "over_ceiling", "client_closed",
@@ -59,6 +61,7 @@ class Outcome:
     lines: tuple[Line, ...] = ()
     flags: tuple[str, ...] = ()
     settled_at: datetime | None = None
+    conditions: Conditions = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def encode(described: Described, outcome: Outcome) -> bytes:
             ],
             "flags": outcome.flags,
             "settled_at": outcome.settled_at,
+            "conditions": list(outcome.conditions),
         }
     )
 
@@ -120,7 +124,9 @@ def _outcome(raw: dict[str, object]) -> Outcome:
     lines, usage, flags = raw["lines"], raw["usage"], raw["flags"]
     if not (isinstance(lines, list) and isinstance(usage, dict) and isinstance(flags, list)):
         raise TypeError("lines, usage or flags have another form")
-    settled_at = raw["settled_at"]
+    settled_at, conditions = raw["settled_at"], raw.get("conditions") or []
+    if not isinstance(conditions, list):
+        raise TypeError("conditions have another form")
     return Outcome(
         status=int(str(raw["status"])),
         cost=Decimal(str(raw["cost"])),
@@ -131,4 +137,5 @@ def _outcome(raw: dict[str, object]) -> Outcome:
         ),
         flags=tuple(str(flag) for flag in flags),
         settled_at=None if settled_at is None else datetime.fromisoformat(str(settled_at)),
+        conditions=Conditions(*map(str, conditions)),
     )

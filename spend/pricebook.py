@@ -1,7 +1,7 @@
-"""Which price applies to a model of a provider at a time."""
+"""Which price applies to a model of a provider, for whom and when."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -9,8 +9,11 @@ from typing import Final
 from django.db.models import F, Prefetch
 from django.db.models.functions import Length
 
-from spend.models import Model, PriceRate, PriceVersion
-from spend.pricing import Component, Price, Rate
+from budgets.money import EXACT
+from spend import windows
+from spend.components import Component
+from spend.models import Model, PriceAdjustment, PriceRate, PriceVersion
+from spend.rates import Price, Rate, adjusted
 
 OVERRIDE_FIELDS: Final[Mapping[str, Component]] = {
     "input_cost_per_token": Component.INPUT,
@@ -26,19 +29,117 @@ OVERRIDE_FIELDS: Final[Mapping[str, Component]] = {
 """LiteLLM's price fields that a deployment may carry, in US dollars a unit."""
 OVERRIDE_CURRENCY: Final = "USD"
 RATE_MAX: Final = Decimal(10**6)
+PERCENT: Final = Decimal("0.01")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The rates of a model in force in [start, end), for one organization or for all."""
+
+    start: datetime
+    end: datetime | None
+    organization_id: int | None
+    currency: str
+    rates: tuple[Rate, ...]
+    reference: str
+    region_factors: Mapping[str, Decimal] = field(default_factory=dict)
+    _compiled: dict[frozenset[str], Price] = field(default_factory=dict, compare=False, repr=False)
+
+    def holds(self, at: datetime) -> bool:
+        return self.start <= at and (self.end is None or at < self.end)
+
+    def price_at(self, at: datetime) -> Price:
+        """Return its rates at a time of day; those of a window go before those that always hold."""
+        open_windows = frozenset(
+            rate.window for rate in self.rates if rate.window and windows.holds(rate.window, at)
+        )
+        price = self._compiled.get(open_windows)
+        if price is None:
+            price = self._compiled[open_windows] = self._price(open_windows)
+        return price
+
+    def _price(self, open_windows: frozenset[str]) -> Price:
+        special = [rate for rate in self.rates if rate.window in open_windows]
+        replaced = {(rate.key, rate.service_tier) for rate in special}
+        plain = [
+            rate
+            for rate in self.rates
+            if not rate.window and (rate.key, rate.service_tier) not in replaced
+        ]
+        rates = (*plain, *(replace(rate, window="") for rate in special))
+        return Price(self.currency, rates, self.reference, self.region_factors)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A model of the price book with the prices that apply from an instant on, oldest first."""
+    """A model of the price book with all its versions, the newest start first."""
 
     context_window: int | None
     output_tokens_max: int | None
-    prices: tuple[tuple[datetime, Price], ...]
+    versions: tuple[Version, ...]
 
-    def price_at(self, at: datetime) -> Price | None:
-        in_force = [price for start, price in self.prices if start <= at]
-        return in_force[-1] if in_force else None
+    def price_at(self, at: datetime, *, organization_id: int | None = None) -> Price | None:
+        """Return the organization's own price, else everybody's, else None: it is unpriced."""
+        for wanted in (organization_id, None) if organization_id is not None else (None,):
+            for version in self.versions:
+                if version.organization_id == wanted and version.holds(at):
+                    return version.price_at(at)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A discount or margin in force in [start, end); None stands for every one of them."""
+
+    reference: str
+    provider: str | None
+    organization_id: int | None
+    team: str | None
+    factor: Decimal
+    fee: Decimal
+    start: datetime
+    end: datetime | None
+
+    def holds(self, at: datetime) -> bool:
+        return self.start <= at and (self.end is None or at < self.end)
+
+    @property
+    def particularity(self) -> tuple[bool, bool, bool, datetime]:
+        """Orders adjustments that apply: the greatest is the one that counts."""
+        scope = (self.team is not None, self.organization_id is not None)
+        return (*scope, self.provider is not None, self.start)
+
+
+class Adjustments:
+    """All discounts and margins; a price that was adjusted once is kept."""
+
+    def __init__(self, adjustments: Sequence[Adjustment] = ()) -> None:
+        self._all = adjustments
+        self._kept: dict[tuple[str, str], tuple[Price, Price]] = {}
+
+    def apply(
+        self, price: Price, *, provider: str, organization_id: int, team: str, at: datetime
+    ) -> Price:
+        """Return the price as it is charged to this team of this organization."""
+        fitting = [
+            each
+            for each in self._all
+            if each.holds(at)
+            and each.provider in {None, provider}
+            and each.organization_id in {None, organization_id}
+            and each.team in {None, team}
+        ]
+        if not fitting:
+            return price
+        adjustment = max(fitting, key=lambda each: each.particularity)
+        key = (price.reference, adjustment.reference)
+        kept = self._kept.get(key)
+        if kept is None or kept[0] is not price:
+            charged = adjusted(
+                price, factor=adjustment.factor, fee=adjustment.fee, reference=adjustment.reference
+            )
+            kept = self._kept[key] = (price, charged)
+        return kept[1]
 
 
 def overriding(fields: Mapping[str, str], *, reference: str) -> Price | None:
@@ -63,15 +164,59 @@ def listed(*, provider: str, name: str) -> Listed | None:
     if model is None:
         return None
     rates = Prefetch("rates", PriceRate.objects.order_by("component", "tier_from"))
-    versions = PriceVersion.objects.filter(model=model).order_by("effective_from")
+    versions = PriceVersion.objects.filter(model=model, replaced_by=None)
     return Listed(
         context_window=model.context_window,
         output_tokens_max=model.output_tokens_max,
-        prices=tuple(
-            (version.effective_from, _price(version))
-            for version in versions.prefetch_related(rates)
+        versions=tuple(
+            version_of(each)
+            for each in versions.order_by("-effective_from").prefetch_related(rates)
         ),
     )
+
+
+def version_of(version: PriceVersion) -> Version:
+    return Version(
+        start=version.effective_from,
+        end=version.effective_until,
+        organization_id=version.organization_id,
+        currency=version.currency,
+        rates=tuple(map(rate_of, version.rates.all())),
+        reference=f"price:{version.pk}",
+        region_factors={name: Decimal(text) for name, text in version.region_factors.items()},
+    )
+
+
+def rate_of(rate: PriceRate) -> Rate:
+    return Rate(
+        Component(rate.component), rate.rate, rate.tier_from, rate.per,
+        rate.service_tier, rate.variant, rate.window,
+    )  # fmt: skip
+
+
+def adjustments() -> Adjustments:
+    """Return every discount and margin, past and future ones too."""
+    rows = PriceAdjustment.objects.select_related("provider", "team")
+    return Adjustments([_adjustment(row) for row in rows])
+
+
+def _adjustment(row: PriceAdjustment) -> Adjustment:
+    return Adjustment(
+        reference=f"adjustment:{row.pk}",
+        provider=row.provider.slug if row.provider else None,
+        organization_id=row.organization_id,
+        team=row.team.public_id if row.team else None,
+        factor=factor_of(discount=row.discount_percent, margin=row.margin_percent),
+        fee=row.margin_per_request,
+        start=row.effective_from,
+        end=row.effective_until,
+    )
+
+
+def factor_of(*, discount: Decimal, margin: Decimal) -> Decimal:
+    """Return by what a list price is multiplied: the discount first, the margin on the rest."""
+    kept = EXACT.subtract(Decimal(1), EXACT.multiply(discount, PERCENT))
+    return EXACT.multiply(kept, EXACT.add(Decimal(1), EXACT.multiply(margin, PERCENT)))
 
 
 def _by_prefix(provider: str, name: str) -> Model | None:
@@ -83,14 +228,3 @@ def _by_prefix(provider: str, name: str) -> Model | None:
         if name.startswith(prefix)
     ]
     return max(matches, key=lambda match: match[0])[1] if matches else None
-
-
-def _price(version: PriceVersion) -> Price:
-    return Price(
-        currency=version.currency,
-        rates=tuple(
-            Rate(Component(rate.component), rate.rate, rate.tier_from)
-            for rate in version.rates.all()
-        ),
-        reference=f"price:{version.pk}",
-    )

@@ -115,8 +115,8 @@ def models_named(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Mode
     """
     wanted = set(pairs)
     of_provider: dict[str, list[Model]] = {}
-    rates = Prefetch("rates", PriceRate.objects.filter(tier_from=0))
-    versions = PriceVersion.objects.order_by("effective_from").prefetch_related(rates)
+    rates = Prefetch("rates", PriceRate.objects.plain())
+    versions = PriceVersion.objects.current().order_by("effective_from").prefetch_related(rates)
     known = Model.objects.filter(provider__slug__in={provider for provider, _ in wanted})
     for model in known.select_related("provider").order_by("id"):
         of_provider.setdefault(model.provider.slug, []).append(model)
@@ -126,10 +126,14 @@ def models_named(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Mode
     return matched
 
 
-def price_in_force(model: Model, *, at: datetime) -> PriceVersion | None:
-    """Return the price of a model from :func:`models_named` at an instant."""
-    in_force = [version for version in model.prices.all() if version.effective_from <= at]
-    return in_force[-1] if in_force else None
+def price_in_force(
+    model: Model, *, at: datetime, organization_id: int | None = None
+) -> PriceVersion | None:
+    """Return the price of a model from :func:`models_named` for an organization, else for all."""
+    in_force = [version for version in model.prices.all() if version.holds(at)]
+    own = [each for each in in_force if each.organization_id == organization_id]
+    for_all = [each for each in in_force if each.organization_id is None]
+    return next(iter([*reversed(own), *reversed(for_all)]), None)
 
 
 def _best(models: Sequence[Model], name: str) -> Model | None:

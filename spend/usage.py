@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from spend.pricing import OUTPUT_COMPONENTS, Component, Usage, total_of
+from spend.components import OUTPUT_COMPONENTS, Component, Usage, total_of
 
 TOKENS_MAX: Final = 10**9
 

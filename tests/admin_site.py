@@ -25,8 +25,9 @@ from budgets.services.keys import Issued, Owner, issue_key
 from budgets.snapshots import version_of
 from budgets.storekeeper import Entry
 from spend import events, ledger, recorder
+from spend.components import Component
 from spend.events import Described, Outcome
-from spend.pricing import Component, Line
+from spend.pricing import Line
 
 QUERIES_MAX = 15
 _DESCRIBED = Described(

@@ -22,8 +22,8 @@ from budgets.periods import Period
 from budgets.scripts import TAG
 from budgets.storekeeper import PARTITION, Entry
 from spend import events, ledger, recorder
+from spend.components import Component
 from spend.events import Described, Outcome
-from spend.pricing import Component
 
 JSON: Final = "application/json"
 

@@ -14,9 +14,10 @@ from costplatform.demo.people import Caller
 from costplatform.demo.workloads import UPSTREAMS, Offers, Upstream, Workload, around
 from gateway.pipeline import CHAT_COMPLETIONS
 from spend import events, pricing, usage
+from spend.components import Component, Usage
 from spend.events import Described, Outcome
 from spend.models import EventKind
-from spend.pricing import Component, Price, Usage
+from spend.rates import Price
 
 PLAIN, ORPHAN, FAILED, ESTIMATED, CLIENT_GONE, OVER_CEILING = (
     "plain", "orphan", "failed", "estimated", "client gone", "over ceiling",

@@ -1,5 +1,6 @@
 """Deployments: the upstreams of each model name, their credential, and the price that applies."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -21,12 +22,12 @@ from budgets.admin.theme import ChangeList, TextInput, URLInput, action
 from gateway import connection_test, providers, services
 from gateway.admin import platform
 from gateway.admin.credentials import secret_field
-from gateway.admin.pricing import in_force
 from gateway.models import Deployment
 from spend.admin.prices import in_and_out, unpriced
+from spend.components import Component
 from spend.models import PriceVersion, Provider
 from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS, RATE_MAX
-from spend.pricing import Component
+from spend.queries import models_named, price_in_force
 
 FIELDS: Final = (
     "organization", "model_name", "provider", "upstream_model", "api_base", "weight",
@@ -132,7 +133,7 @@ class PricedChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         self.result_list = list(self.result_list)
-        prices = in_force(self.result_list, now=timezone.now())
+        prices = _listed_prices(self.result_list)
         for row in self.result_list:
             row.listed_price = prices[row.pk]
 
@@ -228,7 +229,7 @@ class DeploymentAdmin(ServiceAdmin):
 
     @column(description="Price now")
     def price_now(self, obj: Deployment) -> str:
-        version = in_force([obj], now=timezone.now())[obj.pk]
+        version = _listed_prices([obj])[obj.pk]
         shown = _price(obj, version)
         if obj.price_override:
             return format_html("{} for 1M tokens: its own, given below", shown)
@@ -269,6 +270,20 @@ def _key_help(deployment: Deployment) -> str:
     if deployment.credential is None:
         return "None is saved. It is encrypted, and never shown again."
     return f"Saved for {deployment.credential.host}. Empty: it stays. A new host needs it again."
+
+
+def _listed_prices(deployments: Sequence[Deployment]) -> dict[int, PriceVersion | None]:
+    """Return the price book's version in force for each, whatever its own price is."""
+    named = models_named((each.provider, each.upstream_model) for each in deployments)
+    found: dict[int, PriceVersion | None] = {}
+    for each in deployments:
+        model = named.get((each.provider, each.upstream_model))
+        found[each.pk] = (
+            price_in_force(model, at=timezone.now(), organization_id=each.organization_id)
+            if model
+            else None
+        )
+    return found
 
 
 def _price(deployment: Deployment, version: PriceVersion | None) -> SafeString:

@@ -22,8 +22,8 @@ from budgets.admin.lists import link, state, two_lines
 from budgets.admin.theme import UncountedPaginator
 from budgets.models import Account, ApiKey, Organization, Team, User
 from spend import events
+from spend.components import Component
 from spend.models import Day, EventKind, PriceVersion, SetAside, SpendEvent
-from spend.pricing import Component
 
 MODELS_LISTED_MAX: Final = 100
 MODELS_OF_DAYS: Final = 31

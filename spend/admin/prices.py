@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from budgets import changes, display
+from budgets import changes, display, money
 from budgets.admin import bars, history, platform
 from budgets.admin.base import ServiceAdmin
 from budgets.admin.forms import ExactDecimalField, LinesField
@@ -22,9 +22,10 @@ from budgets.admin.lists import link, state, two_lines
 from budgets.admin.theme import TabularInline
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import AccountKind
+from spend.components import TOKENS, Component
 from spend.models import RATE_DECIMALS, RATE_DIGITS, Model, PriceRate, PriceVersion, Provider
-from spend.pricing import Component
 
+MILLION: Final = 10**6
 GLOBAL_SCOPE: Final = 0
 MANUAL: Final = "manual"
 VERSIONS_SHOWN_MAX: Final = 20
@@ -103,7 +104,8 @@ class PricedModelAdmin(PriceBookAdmin):
     readonly_fields = ("versions",)
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        in_force = with_rates(PriceVersion.objects.filter(effective_from__lte=timezone.now()))
+        holding = PriceVersion.objects.for_everybody().holding_at(timezone.now())
+        in_force = with_rates(holding)
         newest_last = Prefetch("prices", in_force.order_by("effective_from"), to_attr="in_force")
         return super().get_queryset(request).prefetch_related(newest_last)
 
@@ -140,19 +142,22 @@ class PricedModelAdmin(PriceBookAdmin):
 
 
 class RateForm(forms.ModelForm):
-    rate = ExactDecimalField(
-        max_digits=RATE_DIGITS, decimal_places=RATE_DECIMALS, label="For one unit"
-    )
+    rate = ExactDecimalField(max_digits=RATE_DIGITS, decimal_places=RATE_DECIMALS)
 
     class Meta:
         model = PriceRate
-        fields = ("component", "tier_from", "rate")
+        fields = (
+            "component", "rate", "per", "tier_from", "service_tier", "variant", "window",
+        )  # fmt: skip
 
 
 class RateInline(TabularInline):
     model = PriceRate
     form = RateForm
-    fields = ("component", "tier_from", "rate", "for_a_million")
+    fields = (
+        "component", "rate", "per", "tier_from", "service_tier", "variant", "window",
+        "for_a_million",
+    )  # fmt: skip
     readonly_fields = ("for_a_million",)
     verbose_name = "rate"
     verbose_name_plural = "Rates"
@@ -163,9 +168,9 @@ class RateInline(TabularInline):
     def for_a_million(self, obj: PriceRate) -> str:
         if not obj.pk:
             return bars.NOTHING
-        if obj.component == Component.REQUEST:
-            return format_html('<span class="cp-quiet">a request, not a token</span>')
-        return format_html('<span class="cp-number">{}</span>', display.per_million(obj.rate))
+        if obj.component not in TOKENS:
+            return format_html('<span class="cp-quiet">no tokens</span>')
+        return format_html('<span class="cp-number">{}</span>', money.plain(obj.for_units(MILLION)))
 
 
 class InForceFilter(SimpleListFilter):
@@ -185,8 +190,26 @@ class InForceFilter(SimpleListFilter):
         return queryset if wanted is None else queryset.filter(wanted)
 
 
+class PriceVersionForm(forms.ModelForm):
+    class Meta:
+        model = PriceVersion
+        fields = (
+            "model", "organization", "effective_from", "effective_until", "currency",
+            "region_factors", "source", "source_version",
+        )  # fmt: skip
+
+    def clean(self) -> Any:
+        cleaned = super().clean() or self.cleaned_data
+        same = PriceVersion.objects.current().exclude(pk=self.instance.pk)
+        scope = {name: cleaned.get(name) for name in ("model", "organization", "effective_from")}
+        if scope["model"] and same.filter(**scope).exists():
+            self.add_error("effective_from", "There is a price from this moment on already.")
+        return cleaned
+
+
 @admin.register(PriceVersion)
 class PriceVersionAdmin(PriceBookAdmin):
+    form = PriceVersionForm
     purpose = "A price is all the rates of a model from a date on, until its next price."
     inlines = (RateInline,)
     list_display = ("model", "effective_from", "in_force", "in_out", "source")
@@ -194,9 +217,12 @@ class PriceVersionAdmin(PriceBookAdmin):
     list_select_related = ("model__provider",)
     search_fields = ("model__name", "model__provider__slug")
     search_help_text = "Model or provider"
-    autocomplete_fields = ("model",)
+    autocomplete_fields = ("model", "organization")
     ordering = ("model__provider__slug", "model__name", "-effective_from")
-    fields = ("model", "effective_from", "currency", ("source", "source_version"))
+    fields = (
+        ("model", "organization"), ("effective_from", "effective_until"), "currency",
+        "region_factors", ("source", "source_version"),
+    )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
         newest = newest_pk(timezone.now(), of="model")
@@ -226,7 +252,7 @@ class PriceVersionAdmin(PriceBookAdmin):
 
 def newest_pk(now: datetime, *, of: str) -> Subquery:
     """Return the version that is in force for the same model as the row that asks."""
-    same = PriceVersion.objects.filter(model=OuterRef(of), effective_from__lte=now)
+    same = PriceVersion.objects.for_everybody().holding_at(now).filter(model=OuterRef(of))
     return Subquery(same.order_by("-effective_from").values("pk")[:1])
 
 
@@ -237,9 +263,9 @@ def with_rates(versions: Any) -> Any:
 
 def in_and_out(version: PriceVersion) -> SafeString:
     """Return what a million input and output tokens cost, at the first tier."""
-    rates = {rate.component: rate.rate for rate in version.rates.all() if not rate.tier_from}
+    rates = {rate.component: rate for rate in version.rates.all() if is_plain(rate)}
     parts = [
-        (display.per_million(rates[component]), words)
+        (money.plain(rates[component].for_units(MILLION)), words)
         for component, words in ((Component.INPUT, "in"), (Component.OUTPUT, "out"))
         if component in rates
     ]
@@ -247,6 +273,10 @@ def in_and_out(version: PriceVersion) -> SafeString:
         return format_html('<span class="cp-quiet">{} rates</span>', len(version.rates.all()))
     amounts = format_html_join(" · ", "{} {}", parts)
     return format_html('<span class="cp-number">{} {}</span>', version.currency, amounts)
+
+
+def is_plain(rate: PriceRate) -> bool:
+    return not (rate.tier_from or rate.service_tier or rate.variant or rate.window)
 
 
 def unpriced() -> SafeString:

@@ -16,10 +16,13 @@ from spend.models.prices import (
     RATE_DECIMALS,
     RATE_DIGITS,
     Model,
+    PriceAdjustment,
     PriceRate,
     PriceVersion,
     Provider,
 )
+from spend.models.reratings import Rerating
+from spend.models.unpriced import UnpricedModel
 
 __all__ = [
     "RATE_DECIMALS",
@@ -32,13 +35,16 @@ __all__ = [
     "LabelDay",
     "LabelQuarterHour",
     "Model",
+    "PriceAdjustment",
     "PriceRate",
     "PriceVersion",
     "Provider",
     "ProviderKey",
     "QuarterHour",
+    "Rerating",
     "Rollup",
     "SetAside",
     "SpendEvent",
+    "UnpricedModel",
     "Verification",
 ]

@@ -18,6 +18,7 @@ class EventKind(models.TextChoices):
     USAGE = "usage", "Usage"
     ORPHAN = "orphan", "Orphan"
     ORPHAN_REVERSAL = "orphan_reversal", "Orphan taken back"
+    ADJUSTMENT = "adjustment", "Re-rated"
 
 
 class SpendEvent(models.Model):
@@ -57,6 +58,10 @@ class SpendEvent(models.Model):
     usage = models.JSONField()
     lines = models.JSONField()
     flags = ArrayField(models.CharField(max_length=24))
+    service_tier = models.CharField(max_length=24)
+    variant = models.CharField(max_length=64)
+    region = models.CharField(max_length=32)
+    rerating_id = models.BigIntegerField(null=True)
 
     class Meta:
         managed = False

@@ -11,8 +11,7 @@ from django.urls import reverse
 
 from budgets.snapshots import GLOBAL_SCOPE
 from gateway import connection_test, services, vault
-from gateway.admin.deployments import DeploymentForm
-from gateway.admin.pricing import in_force
+from gateway.admin.deployments import DeploymentForm, _listed_prices
 from gateway.models import Credential, Deployment
 from spend import pricebook
 from spend.models import Model, PriceRate, PriceVersion, Provider
@@ -207,7 +206,7 @@ def test_the_price_that_is_shown_is_the_one_that_the_gateway_takes() -> None:
         for name in names
     ]
 
-    shown = in_force(rows, now=now)
+    shown = _listed_prices(rows)
 
     for row in rows:
         listed = pricebook.listed(provider=provider, name=row.upstream_model)

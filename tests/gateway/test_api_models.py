@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from gateway import vault
 from gateway.api import ModelParams
 from gateway.models import Credential, Deployment
+from spend.components import Component
 from spend.models import Model, PriceRate, PriceVersion, Provider
 from spend.pricebook import OVERRIDE_FIELDS, find_model
-from spend.pricing import Component
 from spend.queries import models_named
 from tests.api_client import master, new_id
 from tests.conftest import Cast

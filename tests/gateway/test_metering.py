@@ -5,7 +5,8 @@ from decimal import Decimal
 import pytest
 
 from gateway.metering import Meter
-from spend.pricing import Component, Price, Rate
+from spend.components import Component
+from spend.rates import Price, Rate
 
 pytestmark = pytest.mark.no_servers
 

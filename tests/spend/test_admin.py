@@ -213,7 +213,7 @@ def test_a_price_made_here_counts_at_once_and_keeps_who_made_it(
             root, Pages(PriceVersion).url("add"), model=version.model.pk,
             **{
                 "rates-TOTAL_FORMS": "1", "rates-0-component": "input", "rates-0-tier_from": "0",
-                "rates-0-rate": "0.000000000000000001",
+                "rates-0-rate": "0.000000000000000001", "rates-0-per": "1",
             },
         )  # fmt: skip
 

@@ -29,8 +29,9 @@ from budgets.scripts import TAG
 from budgets.services.closing import reopen_account
 from budgets.snapshots import read_key, version_of
 from spend import ledger, recorder
+from spend.components import Component
 from spend.models import SetAside, SpendEvent
-from spend.pricing import Component, Line
+from spend.pricing import Line
 from spend.recorder import LostRace
 from tests.budgets.support import (
     DOLLAR,

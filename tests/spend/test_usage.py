@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spend import usage
-from spend.pricing import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, total_of
+from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, total_of
 from spend.usage import TOKENS_MAX, Reading
 
 pytestmark = pytest.mark.no_servers

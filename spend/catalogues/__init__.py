@@ -1,0 +1,1 @@
+"""Published price lists, each read into the same form; see ``listing.py``."""

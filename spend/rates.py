@@ -1,0 +1,227 @@
+"""
+What units cost: rates with their conditions, compiled so that pricing looks each up once.
+
+A rate may hold for requests of over so many input tokens, for one service tier, or for one
+variant of what is made (``high/1024x1536``, ``1080p``). A class without a rate of its own takes
+that of a class it is a kind of. Where a price has no batch rates, the tokens of batches cost half.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from budgets.money import EXACT, WIDE
+from spend.components import FALLBACKS, INPUT_COMPONENTS, TOKENS, Component, Usage, total_of
+
+UNPRICED: Final = "unpriced"
+"""The reference of a price that nobody has set: it has no rates."""
+STANDARD: Final = ""
+BATCH: Final = "batch"
+FAST: Final = "fast"
+PRIORITY: Final = "priority"
+STANDARD_NAMES: Final = frozenset({"", "auto", "default", "standard", "on_demand"})
+HALF: Final = Decimal("0.5")
+AMOUNT_DECIMALS: Final = 24
+"""Where a rate is for a number of units that does not divide it, an amount is rounded here."""
+
+_multiply: Final = EXACT.multiply
+Key = Component | tuple[Component, str]
+Row = Mapping[Key, "UnitRate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """``rate`` for ``per`` units of ``component``, in requests of over ``tier_from`` tokens."""
+
+    component: Component
+    rate: Decimal
+    tier_from: int = 0
+    per: int = 1
+    service_tier: str = STANDARD
+    variant: str = ""
+    window: str = ""
+    """When it holds, as :mod:`spend.windows` writes it; it goes before rates that always hold."""
+
+    @property
+    def key(self) -> Key:
+        return (self.component, self.variant) if self.variant else self.component
+
+
+class UnitRate(NamedTuple):
+    """``value`` for ``per`` units; ``per`` is 1 wherever the rate of one unit is exact."""
+
+    value: Decimal
+    per: int
+
+    def times(self, quantity: int) -> Decimal:
+        """Multiply without rounding: the usual operator keeps 28 digits only."""
+        amount = _multiply(self.value, quantity)
+        return amount if self.per == 1 else _divide(amount, self.per)
+
+    @property
+    def of_one(self) -> Decimal:
+        return self.value if self.per == 1 else _divide(self.value, self.per)
+
+    def scaled(self, factor: Decimal) -> "UnitRate":
+        return UnitRate(EXACT.multiply(self.value, factor), self.per)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rates of one service tier: a row for each range of input tokens."""
+
+    thresholds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+class Conditions(NamedTuple):
+    """What decides a price beside the counts: how it was served, in what form, and where."""
+
+    service_tier: str = STANDARD
+    variant: str = ""
+    region: str = ""
+
+
+PLAIN: Final = Conditions()
+
+
+@dataclass(frozen=True)
+class Price:
+    """The rates in force at one time, in one currency; ``reference`` says which version it is."""
+
+    currency: str
+    rates: tuple[Rate, ...]
+    reference: str
+    region_factors: Mapping[str, Decimal] = field(default_factory=dict)
+    """By what the rates are multiplied where a request is served in that region."""
+    _tables: Mapping[str, Table] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        assert not any(rate.window for rate in self.rates), "a price is of one time"
+        names = {STANDARD, BATCH} | {rate.service_tier for rate in self.rates}
+        tables = {name: _table(self.rates, name) for name in names}
+        object.__setattr__(self, "_tables", tables)
+
+    def row(self, usage: Usage, conditions: Conditions = PLAIN) -> Row:
+        """Return the rates for a request of this usage under these conditions."""
+        table = self._tables.get(conditions.service_tier) or self._tables[STANDARD]
+        thresholds = table.thresholds
+        tier = bisect_left(thresholds, total_of(usage, INPUT_COMPONENTS)) if thresholds else 0
+        row = table.rows[tier]
+        factor = self.region_factors.get(conditions.region) if conditions.region else None
+        if factor is None:
+            return row
+        return {key: rate.scaled(factor) for key, rate in row.items()}
+
+    def rows_up_to(self, input_tokens_max: int | None, *, service_tier: str) -> tuple[Row, ...]:
+        """Return the rates of every range of input tokens that such a request can be in."""
+        table = self._tables.get(service_tier) or self._tables[STANDARD]
+        if input_tokens_max is None:
+            return table.rows
+        return table.rows[: bisect_left(table.thresholds, input_tokens_max) + 1]
+
+    def rate_of(
+        self, component: Component, *, input_tokens: int, conditions: Conditions = PLAIN
+    ) -> Decimal | None:
+        """Return what one unit costs in such a request, or None if it is unpriced."""
+        row = self.row({Component.INPUT: input_tokens}, conditions)
+        found = find(row, component, conditions.variant)
+        return None if found is None else found.of_one
+
+    @property
+    def is_set(self) -> bool:
+        return self.reference != UNPRICED
+
+    def tier_of(self, *, served: str | None, asked: str | None = None) -> tuple[str, bool]:
+        """
+        Return the service tier that is charged, and whether it is the one that was told.
+
+        What was served counts; what was asked for only where that is not told, or has no rates.
+        """
+        told = [name.strip().lower() for name in (served, asked) if name]
+        for index, name in enumerate(told):
+            tier = self._known(name)
+            if tier is not None:
+                return tier, index == 0
+        return STANDARD, not told
+
+    def _known(self, name: str) -> str | None:
+        if name in STANDARD_NAMES:
+            return STANDARD
+        if name not in self._tables and name == FAST:
+            name = PRIORITY
+        return name if name in self._tables else None
+
+
+def adjusted(price: Price, *, factor: Decimal, fee: Decimal = Decimal(0), reference: str) -> Price:
+    """Return the price with every rate times ``factor``, and ``fee`` more for each request."""
+    rates = [replace(each, rate=EXACT.multiply(each.rate, factor)) for each in price.rates]
+    if fee:
+        rates = _with_fee(rates, fee)
+    return Price(
+        price.currency, tuple(rates), f"{price.reference}*{reference}"[:128], price.region_factors
+    )
+
+
+def find(row: Row, component: Component, variant: str) -> UnitRate | None:
+    """Return the rate of this variant, else that of any."""
+    if variant and (found := row.get((component, variant))) is not None:
+        return found
+    return row.get(component)
+
+
+def _with_fee(rates: Iterable[Rate], fee: Decimal) -> list[Rate]:
+    rates = list(rates)
+    if not any(each.component is Component.REQUEST for each in rates):
+        return [*rates, Rate(Component.REQUEST, fee)]
+    return [
+        replace(each, rate=EXACT.add(each.rate, EXACT.multiply(fee, each.per)))
+        if each.component is Component.REQUEST
+        else each
+        for each in rates
+    ]
+
+
+def _divide(amount: Decimal, per: int) -> Decimal:
+    return WIDE.quantize(WIDE.divide(amount, Decimal(per)), Decimal(1).scaleb(-AMOUNT_DECIMALS))
+
+
+def _table(rates: Iterable[Rate], service_tier: str) -> Table:
+    """Return the rates of a service tier; a class that has none there has the standard one."""
+    by_key: dict[Key, list[Rate]] = {}
+    own = {rate.key for rate in rates if rate.service_tier == service_tier}
+    for rate in rates:
+        if rate.service_tier == service_tier or (
+            rate.service_tier == STANDARD and rate.key not in own
+        ):
+            by_key.setdefault(rate.key, []).append(rate)
+    thresholds = tuple(sorted({rate.tier_from for each in by_key.values() for rate in each} - {0}))
+    halves = service_tier == BATCH and not own
+    return Table(thresholds, tuple(_row(by_key, tier, halves=halves) for tier in (0, *thresholds)))
+
+
+def _row(by_key: Mapping[Key, list[Rate]], tier: int, *, halves: bool) -> Row:
+    row: dict[Key, UnitRate] = {}
+    for key, rates in by_key.items():
+        crossed = [rate for rate in rates if rate.tier_from <= tier]
+        if crossed:
+            rate = max(crossed, key=lambda rate: rate.tier_from)
+            row[key] = _unit_rate(rate, halved=halves and rate.component in TOKENS)
+    for component, kinds in FALLBACKS.items():
+        if component not in by_key:
+            found = next((row[kind] for kind in kinds if kind in by_key and kind in row), None)
+            if found is not None:
+                row[component] = found
+    return row
+
+
+def _unit_rate(rate: Rate, *, halved: bool) -> UnitRate:
+    value = EXACT.multiply(rate.rate, HALF) if halved else rate.rate
+    quotient = WIDE.divide(value, Decimal(rate.per))
+    is_exact = (
+        WIDE.multiply(quotient, Decimal(rate.per)) == value
+        and len(quotient.as_tuple().digits) < WIDE.prec // 2
+    )
+    return UnitRate(quotient, 1) if is_exact else UnitRate(value, rate.per)
