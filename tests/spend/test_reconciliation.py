@@ -2,11 +2,12 @@
 
 import logging
 import threading
+import uuid
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connections
+from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import Change
@@ -14,7 +15,15 @@ from spend import invoicing, reconciliation
 from spend.invoices.differences import Cause
 from spend.invoices.lines import BadInvoice
 from spend.invoicing import AlreadyImported
-from spend.models import InvoiceImport, InvoiceLine, Model, Provider, ProviderKey
+from spend.models import (
+    EventKind,
+    InvoiceImport,
+    InvoiceLine,
+    Model,
+    Provider,
+    ProviderKey,
+    SpendEvent,
+)
 from spend.reconciliation import Comparison
 from tests.spend.invoice_support import NOW, Bill, bill, day_of, heard
 
@@ -94,6 +103,24 @@ def test_models_are_one_by_the_price_book_or_but_for_a_date(bill: Bill) -> None:
 
     assert [row.cell.place.model for row in found.rows] == ["gpt", "other"]
     assert found.difference == found.drift == 0
+
+
+def test_a_re_rated_request_counts_at_its_new_cost_and_once(bill: Bill) -> None:
+    bill.spend("1")
+    row = SpendEvent.objects.get(provider=bill.provider)
+    row.id, row.kind, row.cost = uuid.uuid4(), EventKind.ADJUSTMENT, Decimal("0.25")
+    row.input_tokens = row.output_tokens = 0
+    row.rerating_id = 1
+
+    with transaction.atomic():
+        row.save(force_insert=True)
+        found = compared(bill, bill.line("1.25", requests="1"))
+        transaction.set_rollback(True)
+
+    (place,) = found.rows
+    assert place.cell.ours is not None
+    assert (place.cell.ours.tokens, place.cell.ours.requests) == ((3, 0), 1)
+    assert found.difference == 0
 
 
 def test_a_file_without_models_is_compared_by_day_alone(bill: Bill) -> None:

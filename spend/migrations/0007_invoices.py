@@ -19,7 +19,7 @@ CREATE TRIGGER spend_providerkey_history AFTER INSERT OR UPDATE OR DELETE ON spe
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("spend", "0003_verification"),
+        ("spend", "0006_unpriced_and_reratings"),
     ]
 
     operations = [
