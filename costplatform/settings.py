@@ -190,6 +190,10 @@ BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422
 RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=1, high=10_000)
 RECORDER_SWEEP_SECONDS = env.integer("RECORDER_SWEEP_SECONDS", 5, low=1, high=300)
 
+# --- Invoices --------------------------------------------------------------------------
+INVOICE_DRIFT_PERCENT_MAX = env.integer("INVOICE_DRIFT_PERCENT_MAX", 1, low=0, high=100)
+"""Beyond it an import of a provider's invoice is marked as drifting, and told of."""
+
 # --- Metrics ---------------------------------------------------------------------------
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")
 METRICS_TOKEN_LENGTH_MIN = 16

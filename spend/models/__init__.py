@@ -1,5 +1,6 @@
-"""Prices, and what was spent at them."""
+"""Prices, what was spent at them, and what providers say of it."""
 
+from spend.models.invoices import InvoiceImport, InvoiceLine, InvoiceState, ProviderKey
 from spend.models.ledger import (
     Day,
     EventKind,
@@ -28,6 +29,9 @@ __all__ = [
     "RATE_DIGITS",
     "Day",
     "EventKind",
+    "InvoiceImport",
+    "InvoiceLine",
+    "InvoiceState",
     "LabelDay",
     "LabelQuarterHour",
     "Model",
@@ -35,6 +39,7 @@ __all__ = [
     "PriceRate",
     "PriceVersion",
     "Provider",
+    "ProviderKey",
     "QuarterHour",
     "Rerating",
     "Rollup",
