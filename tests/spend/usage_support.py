@@ -22,7 +22,7 @@ from spend.usage import (
     search,
     video,
 )
-from spend.usage.counts import NOTHING
+from spend.usage.counts import NOTHING, whole
 
 FOLDER = Path(__file__).parents[1] / "data" / "usage"
 
@@ -134,5 +134,4 @@ def grown(value: Any) -> Any:
     """Return the same when only half of it was counted yet."""
     if isinstance(value, dict):
         return {name: grown(each) for name, each in value.items()}
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return value // 2 if is_count else value
+    return count // 2 if (count := whole(value)) else value
