@@ -2,7 +2,7 @@
 
 import pytest
 
-from spend.pricing import Component
+from spend.components import Component
 from spend.usage import Reading
 from spend.usage.counts import ITEMS_MAX
 from tests.spend.usage_support import read, read_streamed
