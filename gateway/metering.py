@@ -12,7 +12,7 @@ from spend import events, pricing, prompt_tokens, tokens, usage
 from spend.components import Usage
 from spend.events import Outcome
 from spend.rates import Conditions, Price
-from spend.usage import Reading
+from spend.usage import Reading, openai_chat
 
 DONE = b"[DONE]"
 
@@ -29,7 +29,6 @@ class Meter:
     prompt_bytes: int
     status: int = 0
     written: Written = field(default_factory=Written)
-    reading: Reading | None = None
     asked_tier: str | None = None
     served_tier: str | None = None
     is_done: bool = False
@@ -37,6 +36,15 @@ class Meter:
     """The answer came to its end, so that its usage is all of it."""
     flags: set[str] = field(default_factory=set)
     _seen: Usage | None = None
+    _told: openai_chat.Stream | None = None
+    _reading: Reading | None = None
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the answer has told of its usage so far."""
+        if self._reading is None and self._told is not None:
+            self._reading = self._told.reading()
+        return self._reading
 
     def read_reply(self, body: bytes) -> None:
         """Read a whole answer."""
@@ -133,7 +141,8 @@ class Meter:
         tier, is_priced = self.price.tier_of(served=self.served_tier, asked=self.asked_tier)
         if not is_priced:
             flags.add(events.TIER_UNPRICED)
-        return Conditions(service_tier=tier)
+        told = self.reading
+        return Conditions(tier, told.variant, told.region) if told else Conditions(tier)
 
     def _counted(self, flags: set[str]) -> Usage:
         """Return what was used: as told at the end, else the most that was told or seen."""
@@ -155,8 +164,10 @@ class Meter:
         )
 
     def _read(self, reply: dict[str, object]) -> None:
-        """Keep the last usage that can be read: some providers repeat it, growing."""
-        if (reported := reply.get("usage")) is not None:
-            self.reading = usage.of_openai_chat(reported) or self.reading
+        """Take over the usage that is told: some providers repeat it, growing."""
+        if openai_chat.reported_in(reply):
+            self._told = self._told or openai_chat.Stream(request=self.prompt)
+            self._told.add(reply)
+            self._reading = None
         if isinstance(tier := reply.get("service_tier"), str):
             self.served_tier = tier

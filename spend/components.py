@@ -38,6 +38,8 @@ class Component(StrEnum):
     QUERY = "query"
     """Searches of a reranker or a search engine."""
     WEB_SEARCH = "web_search"
+    SEARCHED_REQUEST = "searched_request"
+    """Requests that searched the web, however often: some providers charge these."""
     FILE_SEARCH = "file_search"
     CODE_SESSION = "code_session"
     PAGE = "page"

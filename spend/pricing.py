@@ -2,7 +2,8 @@
 What a usage costs at a price: exact, pure, nothing rounded.
 
 Usage comes in disjoint classes, each priced once. Images that are counted beside the tokens they
-take are charged by tokens where these have a rate, else by number. Where a price takes the
+take are charged by tokens where these have a rate, else by number; a request that searched the
+web is charged once where the price says so, else by its searches. Where a price takes the
 provider's own word for the cost, that is all that is charged. A class that has no rate is
 unpriced, which is not the same as a rate of 0.
 """
@@ -25,7 +26,7 @@ from spend.components import (
 from spend.rates import PLAIN, STANDARD, Conditions, Price, Row, UnitRate, find
 
 NOTHING: Final = Decimal(0)
-MEASURED_TWICE: Final = frozenset({*ALTERNATIVES, Component.STATED_PICO_USD})
+MEASURED_TWICE: Final = frozenset({*ALTERNATIVES, Component.STATED_PICO_USD, Component.WEB_SEARCH})
 
 
 class Line(NamedTuple):
@@ -107,6 +108,8 @@ def _charged(usage: Usage, row: Row) -> Usage:
     if usage.keys().isdisjoint(MEASURED_TWICE):
         return usage
     used = dict(usage)
+    if Component.WEB_SEARCH in used and Component.SEARCHED_REQUEST in row:
+        used[Component.SEARCHED_REQUEST] = 1 if used.pop(Component.WEB_SEARCH) else 0
     if Component.STATED_PICO_USD in used and Component.STATED_PICO_USD in row:
         return {Component.STATED_PICO_USD: used[Component.STATED_PICO_USD]}
     for counted, tokens in ALTERNATIVES.items():

@@ -25,6 +25,8 @@ MONEY_PATHS = sorted(
         "spend/invoices/*.py", "gateway/offers.py", "gateway/metering.py",
     )
     for path in ROOT.glob(pattern)
+    # What providers send is taken out of JSON there, floats too, and made whole numbers.
+    if path.name != "counts.py"
 )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ REACHED_AT_BOUND: Final = frozenset({"xai"})
 """Whose rates for long requests hold from their bound on (docs.x.ai/docs/models)."""
 STATING_COST: Final = frozenset({"perplexity", "openrouter"})
 """Whose answers say what they cost, which is what they bill."""
+BY_SEARCHED_REQUEST: Final = frozenset({"gemini", "vertex_ai", "vertex_ai-language-models"})
+"""Who charge a grounded prompt, and not its queries, unless the map says so."""
 HALF_CACHED: Final = frozenset({"fireworks_ai"})
 """Whose cached input costs half where nothing else is said (fireworks.ai/pricing)."""
 PICO: Final = Decimal("1e-12")
@@ -243,13 +245,17 @@ def _searches(row: Mapping[str, Any]) -> Iterator[Rate]:
     costs = row.get(SEARCH)
     if not isinstance(costs, dict):
         return
+    by_request = row.get("litellm_provider") in BY_SEARCHED_REQUEST and (
+        row.get("web_search_billing_unit") != "per_query"
+    )
+    component = _C.SEARCHED_REQUEST if by_request else _C.WEB_SEARCH
     medium = costs.get("search_context_size_medium")
     if _is_price(SEARCH, medium):
-        yield Rate(_C.WEB_SEARCH, _amount(medium))
+        yield Rate(component, _amount(medium))
     for size in SEARCH_SIZES:
         value = costs.get(f"search_context_size_{size}")
         if _is_price(SEARCH, value) and value != medium:
-            yield Rate(_C.WEB_SEARCH, _amount(value), variant=size)
+            yield Rate(component, _amount(value), variant=size)
 
 
 def _made(name: str, row: Mapping[str, Any]) -> Iterator[Rate]:
@@ -307,6 +313,12 @@ def _by_rules_of(provider: str, rates: list[Rate]) -> list[Rate]:
         rates = [replace(each, tier_from=max(0, each.tier_from - 1)) for each in rates]
     if provider in STATING_COST:
         rates = [*rates, Rate(_C.STATED_PICO_USD, PICO)]
+    if not any(each.key == _C.OUTPUT for each in rates):
+        # All that a model writes which has a rate for images alone is images.
+        rates = [
+            *rates,
+            *(replace(each, component=_C.OUTPUT) for each in rates if each.key == _C.OUTPUT_IMAGE),
+        ]
     if provider in HALF_CACHED and not any(each.key == _C.CACHED_READ for each in rates):
         rates += [
             replace(each, component=_C.CACHED_READ, rate=each.rate * HALF)
@@ -334,7 +346,7 @@ def _complete(rates: list[Rate]) -> list[Rate]:
         if tier == BATCH:
             added += _batch_kinds(rates, own)
         else:
-            added += _standard_tiers(rates, tier, own)
+            added += [*_standard_tiers(rates, tier, own), *_reasoning(rates, tier, own)]
     return rates + added
 
 
@@ -365,6 +377,14 @@ def _standard_tiers(rates: list[Rate], tier: str, own: set[Any]) -> Iterator[Rat
         is_long = rate.service_tier == STANDARD and rate.tier_from > 0 and rate.key in own
         if is_long and (rate.key, rate.tier_from) not in given:
             yield replace(rate, service_tier=tier)
+
+
+def _reasoning(rates: list[Rate], tier: str, own: set[Any]) -> Iterator[Rate]:
+    """Reasoning costs what other output does in a service tier that has no rate for it."""
+    if _C.OUTPUT in own and _C.REASONING not in own:
+        for rate in rates:
+            if rate.key == _C.OUTPUT and rate.service_tier == tier:
+                yield replace(rate, component=_C.REASONING)
 
 
 def _has_tokens(row: Mapping[str, Any]) -> bool:

@@ -14,7 +14,8 @@ What cannot be is mended by these rules, and ``was_clamped`` tells that it was:
 - Null is not told, and not mended.
 - Parts that exceed their whole are cut to what is left of it, in this order: read from the cache,
   written to it, audio, image, video of an input; reasoning, audio, image, video of an output. Text
-  is what is left over, whatever a provider says it is.
+  is what is left over. Chat completions are believed two things more, outside of batches: that
+  less of it is text than is left over, and that more audio came out than there was output.
 - Where a total tells no usable count there is no usage at all (None), and it has to be estimated.
 - In a stream the last value of each field counts, and nothing is summed. Null, 0 and what is no
   count never replace a count: providers end streams with them.

@@ -7,12 +7,14 @@ from typing import Final
 
 COUNT_MAX: Final = 10**9
 SECONDS_MAX: Final = 10**6
+STATED_MAX_USD: Final = 10**6
 ITEMS_MAX: Final = 10_000
 """How many items of a list are looked at; a longer list is cut, and that is told."""
 
 NOTHING: Final[Mapping[str, object]] = {}
 _WORD: Final = re.compile(r"[ -~]{0,64}")
 _SECONDS: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9})?")
+PICO: Final = 12
 _MILLISECOND: Final = Decimal("0.001")
 
 
@@ -47,6 +49,11 @@ class Counts:
         """Return the seconds of that name in milliseconds, 0 if they are not told."""
         value = source.get(name)
         return 0 if value is None else self._mended(milliseconds(value))
+
+    def stated_pico_usd(self, source: Mapping[str, object], name: str) -> int:
+        """Return a cost in US dollars in millionths of a millionth, 0 if it is not told."""
+        value = source.get(name)
+        return 0 if value is None else self._mended(pico(value))
 
     def word(self, source: Mapping[str, object], name: str) -> str:
         """Return the word of that name in small letters, empty if it is not told or unreadable."""
@@ -97,6 +104,16 @@ def milliseconds(value: object) -> int | None:
     if seconds > SECONDS_MAX:
         return None
     return int(seconds.quantize(_MILLISECOND, rounding=ROUND_HALF_EVEN).scaleb(3))
+
+
+def pico(value: object) -> int | None:
+    """Return an amount in 10⁻¹², rounded half to even, None if it is no number from 0 to 10⁶."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # NaN compares as false.
+    if not 0 <= value <= STATED_MAX_USD:
+        return None
+    return int(Decimal(str(value)).scaleb(PICO).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
 def inner(source: object, *names: str) -> Mapping[str, object]:

@@ -7,20 +7,32 @@ is ``batch``, whatever it says (https://platform.openai.com/docs/api-reference/b
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from spend.usage import openai_chat, openai_embeddings, openai_responses
 from spend.usage.counts import NOTHING, inner
 from spend.usage.reading import Reading
 
 BATCH = "batch"
+_DETAILS: Final = ("prompt_tokens_details", "completion_tokens_details")
+_BELIEVED: Final = frozenset({"text_tokens"})
 
 
 def read(answer: object, *, request: Mapping[str, object] = NOTHING) -> Reading | None:
     """Return what a batch or a line of one used, None if it tells nothing usable."""
-    body = inner(answer, "response", "body") or inner(answer)
+    body = _without_text(inner(answer, "response", "body") or inner(answer))
     told = (
         openai_responses.read(body, request=request)
         or openai_chat.read(body, request=request)
         or openai_embeddings.read(body, request=request)
     )
     return replace(told, service_tier=BATCH) if told else None
+
+
+def _without_text(body: Mapping[str, object]) -> Mapping[str, object]:
+    """Leave out how much is text: of a batch its totals count."""
+    usage = dict(inner(body, "usage"))
+    for name in _DETAILS:
+        if details := inner(usage, name):
+            usage[name] = {each: count for each, count in details.items() if each not in _BELIEVED}
+    return {**body, "usage": usage} if usage else body

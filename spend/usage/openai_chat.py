@@ -10,6 +10,8 @@ Chat completions, as OpenAI and all who are compatible with it answer.
 - Mistral counts audio in seconds and its tokens in the total only: it tells the seconds.
 - DeepSeek, Moonshot and Databricks tell the cache beside the total, not in the details.
 - Groq's streams have the usage in ``x_groq``.
+- Perplexity and OpenRouter say what the answer costs. It is read of everybody, and charged where
+  the price takes their word for it.
 """
 
 from collections.abc import Mapping
@@ -79,11 +81,13 @@ def classes(
     if prompt is None or completion is None:
         return None
     details = inner(reported, "prompt_tokens_details")
+    read_in = input_classes(counts, prompt, details, beside=reported)
     return {
-        **input_classes(counts, prompt, details, beside=reported),
+        **_with_text(counts, read_in, Component.INPUT, details),
         **_output(counts, prompt, completion, reported),
         **_counted(counts, details, reported),
         Component.WEB_SEARCH: _searches(counts, details, reported, request),
+        Component.STATED_PICO_USD: _stated(counts, reported),
     }
 
 
@@ -98,9 +102,35 @@ def _output(
     left_out = apart(counts, reported, prompt + completion)
     if counts.milliseconds(reported, "prompt_audio_seconds"):
         left_out = 0
-    return output_classes(
-        counts, completion + left_out, details, beside=reported, reasoning_at_least=left_out
+    heard = counts.take(details, "audio_tokens")
+    counts.cut(heard, at_most=completion + left_out)
+    usage = output_classes(
+        counts,
+        max(completion + left_out, heard),
+        details,
+        beside=reported,
+        reasoning_at_least=left_out,
     )
+    return _with_text(counts, usage, Component.OUTPUT, details)
+
+
+def _with_text(
+    counts: Counts,
+    usage: dict[Component, int],
+    text: Component,
+    details: Mapping[str, object],
+) -> dict[Component, int]:
+    """
+    Return the classes with as little text as is told, if that is less than what is left over.
+
+    Some count reasoning among the text: then what is told is more.
+    """
+    told = counts.take(details, "text_tokens")
+    left = usage[text] - usage.get(Component.REASONING, 0)
+    if not 0 < told < left:
+        return usage
+    counts.clamped = True
+    return {**usage, text: told}
 
 
 def _counted(
@@ -115,6 +145,13 @@ def _counted(
         Component.INPUT_IMAGES: counts.take(details, "image_count"),
         Component.QUERY: counts.take(details, "query_count"),
     }
+
+
+def _stated(counts: Counts, reported: Mapping[str, object]) -> int:
+    """Return what the provider says that it costs: a number, or the total of an object."""
+    if cost := inner(reported, "cost"):
+        return counts.stated_pico_usd(cost, "total_cost")
+    return counts.stated_pico_usd(reported, "cost")
 
 
 def _searches(

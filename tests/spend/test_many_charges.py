@@ -11,7 +11,6 @@ import sys
 from decimal import Decimal
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.db.models import Sum
 
 from budgets import money, totals
@@ -49,11 +48,11 @@ async def test_tiny_charges_in_random_order_add_up_exactly(store: LiveStore, cas
         ]  # fmt: skip
         await asyncio.gather(*map(store.settle, events))
         if start % (20 * AT_ONCE) == 0:
-            await sync_to_async(record_everything)()
+            record_everything()
             if CHARGES > start > 0 and os.environ.get("MONEY") == "full":
                 sys.stderr.write(f"\r{start:,} of {CHARGES:,}")
     assert one.counter.spent == units
-    await sync_to_async(record_everything)()
+    record_everything()
 
     rows = SpendEvent.objects.filter(accounts__contains=[one.account.id]).exclude(cost=0)
     sums = rows.aggregate(cost=Sum("cost"), units=Sum("amount_units"))
@@ -64,7 +63,7 @@ async def test_tiny_charges_in_random_order_add_up_exactly(store: LiveStore, cas
     assert sum(row.events for row in rolled_up) == CHARGES
     assert totals._summed(one.account.id, FOREVER).amount_units == units
     assert one.counter.spent == units
-    report = await sync_to_async(verification.verify)()
+    report = verification.verify()
     assert report.differences == ()
 
 

@@ -1,16 +1,13 @@
 """What usage costs: disjoint classes, each priced once, exactly, and never above its ceiling."""
 
-import json
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.money import EXACT
-from spend import pricing, usage
+from spend import pricing
 from spend.components import (
     FALLBACKS,
     INPUT_COMPONENTS,
@@ -306,65 +303,6 @@ def test_every_class_of_tokens_is_on_exactly_one_side() -> None:
         for of, kinds in FALLBACKS.items()
         for kind in kinds
     )
-
-
-# --- Vectors -----------------------------------------------------------------------------
-
-VECTORS = json.loads((Path(__file__).parent.parent / "data" / "cost.json").read_text())
-THEIR_FIELDS = {
-    "input_cost_per_token": Component.INPUT,
-    "output_cost_per_token": Component.OUTPUT,
-    "cache_read_input_token_cost": Component.CACHED_READ,
-    "cache_creation_input_token_cost": Component.CACHE_WRITE_5M,
-    "cache_creation_input_token_cost_above_1hr": Component.CACHE_WRITE_1H,
-    "input_cost_per_audio_token": Component.INPUT_AUDIO,
-    "output_cost_per_audio_token": Component.OUTPUT_AUDIO,
-    "output_cost_per_reasoning_token": Component.REASONING,
-}
-
-
-@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["id"])
-def test_cost_is_the_one_of_the_vectors(case: dict[str, object]) -> None:
-    reading = usage.of_openai_chat(_as_chat(case))
-    assert reading is not None
-    at = price(*_rates(VECTORS["price_rows"][case["price_key"]]))
-
-    cost = pricing.cost(price=at, usage=reading.usage)
-
-    assert cost.amount.quantize(Decimal("1E-12")) == Decimal(str(case["total_usd"]))
-    assert not reading.was_clamped
-
-
-def _rates(row: dict[str, str]) -> Iterator[Rate]:
-    """Read LiteLLM's price fields; ``…_above_200k_tokens`` is a tier."""
-    for name, component in THEIR_FIELDS.items():
-        for field, text in row.items():
-            suffix = field.removeprefix(name)
-            if field == name:
-                yield Rate(component, Decimal(text))
-            elif suffix != field and suffix.startswith("_above_") and suffix.endswith("k_tokens"):
-                thousands = suffix.removeprefix("_above_").removesuffix("k_tokens")
-                if thousands.isdigit():
-                    yield Rate(component, Decimal(text), int(thousands) * 1_000)
-
-
-def _as_chat(case: dict[str, object]) -> dict[str, object]:
-    """Return the usage as a chat completion reports it; Anthropic counts cached input apart."""
-    reported = case["usage"]
-    assert isinstance(reported, dict)
-    if case["usage_style"] == "openai_chat":
-        return reported
-    read = reported.get("cache_read_input_tokens", 0)
-    written = reported.get("cache_creation_input_tokens", 0)
-    return {
-        "prompt_tokens": reported["input_tokens"] + read + written,
-        "completion_tokens": reported["output_tokens"],
-        "prompt_tokens_details": {
-            "cached_tokens": read,
-            "cache_creation_tokens": written,
-            "cache_creation_token_details": reported.get("cache_creation"),
-        },
-    }
 
 
 def _times(amount: str, quantity: int) -> Decimal:
