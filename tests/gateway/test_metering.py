@@ -152,7 +152,8 @@ async def output_tokens(meter: Meter) -> int:
 
 async def test_everything_that_the_model_wrote_is_counted(meter: Meter) -> None:
     call = {"index": 0, "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
-    texts = ["Hello, world!", "I cannot.", "First, I think.", '{"city":"Paris"}']
+    as_json = '{"arguments":"{\\"city\\":\\"Paris\\"}","name":"weather"}'
+    texts = ["Hello, world!", "I cannot.", "First, I think.", as_json]
 
     meter.read_event(delta(reasoning_content=texts[2], refusal=texts[1]))
     meter.read_event(delta(content=texts[0], tool_calls=[call]))
