@@ -26,6 +26,7 @@ from spend import events
 from spend import metrics as spend_metrics
 from spend.ledger import COLUMNS
 from spend.models import EventKind
+from spend.pricing import Component
 
 pytestmark = pytest.mark.no_servers
 
@@ -177,6 +178,15 @@ def test_every_gateway_error_says_whether_to_try_again() -> None:
 @pytest.mark.parametrize("word", [*events.FLAGS, *EventKind.values, *COLUMNS])
 def test_every_flag_kind_and_column_of_the_ledger_is_listed(word: str) -> None:
     assert word in {row[0] for row in rows_of(REFERENCE / "ledger.md")}
+
+
+def test_every_class_and_every_shape_of_usage_is_listed() -> None:
+    page = REFERENCE / "usage.md"
+    classes = {name for row in rows_of(page) for name in row[0].replace("`", "").split(", ")}
+    shapes = {path.stem for path in (ROOT / "tests" / "data" / "usage").glob("*.json")}
+
+    assert set(Component) <= classes
+    assert all(f"`{shape}`" in page.read_text() for shape in shapes)
 
 
 def test_every_header_that_the_gateway_reads_or_sends_is_listed() -> None:
