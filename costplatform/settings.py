@@ -1,10 +1,9 @@
 """All settings, in one place. What the environment may say is read by ``costplatform.env``."""
 
-import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from budgets import failpoints
+from budgets import currencies, failpoints
 from costplatform import env, ports
 from gateway.addresses import Allowed
 
@@ -180,8 +179,10 @@ GATEWAY_ON_STORE_FAILURE = env.choice("GATEWAY_ON_STORE_FAILURE", "reject", of=(
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")
-if not re.fullmatch(r"[A-Z]{3}", PLATFORM_CURRENCY):
-    raise env.SettingError("PLATFORM_CURRENCY", "must be a currency code such as USD")
+try:
+    currencies.check(PLATFORM_CURRENCY)
+except currencies.UnknownCurrency as error:
+    raise env.SettingError("PLATFORM_CURRENCY", str(error)) from error
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
 
 # --- Recorder --------------------------------------------------------------------------

@@ -75,7 +75,7 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
         "9" * 60,
     ),
     LabelText: ("é" * 200,),
-    Currency: ("usd", "US", "ＵＳＤ", "USDX"),
+    Currency: ("usd", "US", "ＵＳＤ", "USDX", "ZZZ", "XXX", "BTC"),
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
     Day: ("2026-13-01", "2026-1-1", "20260101", "２０２６-01-01", "0001-01-01", "9999-12-31"),
