@@ -183,6 +183,16 @@ try:
     currencies.check(PLATFORM_CURRENCY)
 except currencies.UnknownCurrency as error:
     raise env.SettingError("PLATFORM_CURRENCY", str(error)) from error
+EXCHANGE_RATE_STALE_DAYS = env.integer("EXCHANGE_RATE_STALE_DAYS", 4, low=0, high=366)
+"""A rate older than so many days still counts; what it converts is flagged."""
+EXCHANGE_RATE_JUMP_MAX = env.factor("EXCHANGE_RATE_JUMP_MAX", "1.2", high=100)
+"""By which factor a rate may differ from the one before it without a person looking at it."""
+EXCHANGE_RATES_URL = env.text(
+    "EXCHANGE_RATES_URL", "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"
+)
+"""Where rates are fetched from; empty: nowhere."""
+if EXCHANGE_RATES_URL and not EXCHANGE_RATES_URL.startswith(("https://", "http://")):
+    raise env.SettingError("EXCHANGE_RATES_URL", "must begin with https:// or http://")
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
 
 # --- Recorder --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Prices, and what was spent at them."""
 
+from spend.models.currencies import ExchangeRate, RateFetch, RateState
 from spend.models.ledger import (
     Day,
     EventKind,
@@ -25,6 +26,7 @@ __all__ = [
     "RATE_DIGITS",
     "Day",
     "EventKind",
+    "ExchangeRate",
     "LabelDay",
     "LabelQuarterHour",
     "Model",
@@ -32,6 +34,8 @@ __all__ = [
     "PriceVersion",
     "Provider",
     "QuarterHour",
+    "RateFetch",
+    "RateState",
     "Rollup",
     "SetAside",
     "SpendEvent",

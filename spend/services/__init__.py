@@ -1,0 +1,1 @@
+"""Writes of what prices and money depend on."""
