@@ -53,6 +53,8 @@ class Attempt:
         self.meter = Meter(price=offer.price, ceiling=offer.ceiling, prompt_bytes=len(offer.body))
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
+        if offer.rate.is_stale:
+            self.meter.flags.add(events.RATE_STALE)
 
     async def run(self) -> Reply:
         """
