@@ -182,7 +182,25 @@ def checked(offered: Offered, *, source: Source, today: date) -> Quoted:
     base, quote = (_currency(name, offered) for name in ("base", "quote"))
     if base == quote:
         raise InvalidInput("quote", "must be another currency than base")
-    return Quoted(base, quote, _day(offered.day, today), _value(offered.rate), source)
+    return Quoted(base, quote, day_of(offered.day, today=today), rate_of(offered.rate), source)
+
+
+def rate_of(text: str) -> Decimal:
+    """
+    Return the rate that a text says.
+
+    :raises InvalidInput: naming ``rate``, if it says none
+    """
+    if not _RATE.fullmatch(text):
+        raise InvalidInput("rate", "must be a number in digits, such as 1.0825")
+    value = Decimal(text)
+    if not money.fits_in_decimals(value, RATE_DECIMALS):
+        raise InvalidInput("rate", f"must not have more than {RATE_DECIMALS} decimals")
+    if value == 0:
+        raise InvalidInput("rate", "must be above 0")
+    if value > RATE_MAX:
+        raise InvalidInput("rate", f"must not be above {money.plain(RATE_MAX)}")
+    return value
 
 
 def doubt_about(value: Decimal, *, previous: Decimal, jump_max: Decimal) -> str:
@@ -205,7 +223,12 @@ def _currency(field: str, offered: Offered) -> str:
         raise InvalidInput(field, str(error)) from error
 
 
-def _day(text: str, today: date) -> date:
+def day_of(text: str, *, today: date) -> date:
+    """
+    Return the date that a text says.
+
+    :raises InvalidInput: naming ``date``, if it says none on which a rate can be
+    """
     problem = "must be a date such as 2026-11-01"
     if not _DAY.fullmatch(text):
         raise InvalidInput("date", problem)
@@ -218,19 +241,6 @@ def _day(text: str, today: date) -> date:
             "date", f"must be from {FIRST_DAY} to {DAYS_AHEAD_MAX} days from now, by UTC"
         )
     return day
-
-
-def _value(text: str) -> Decimal:
-    if not _RATE.fullmatch(text):
-        raise InvalidInput("rate", "must be a number in digits, such as 1.0825")
-    value = Decimal(text)
-    if not money.fits_in_decimals(value, RATE_DECIMALS):
-        raise InvalidInput("rate", f"must not have more than {RATE_DECIMALS} decimals")
-    if value == 0:
-        raise InvalidInput("rate", "must be above 0")
-    if value > RATE_MAX:
-        raise InvalidInput("rate", f"must not be above {money.plain(RATE_MAX)}")
-    return value
 
 
 def _distance(one: Fraction, other: Fraction) -> Fraction:
