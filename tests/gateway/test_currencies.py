@@ -23,11 +23,6 @@ from tests.gateway.support import PER_REQUEST, Answer, chat, get, recorded
 EUR_IN_USD = "1.0825"
 
 
-@pytest.fixture
-def currency() -> str:
-    return rates.unused_currency()
-
-
 def organization_in(currency: str) -> Organization:
     name = f"org-{uuid4().hex}"
     values = {"public_id": name, "name": name[:12], "currency": currency}
@@ -83,9 +78,9 @@ def test_a_limit_holds_in_the_organizations_currency(door: str, currency: str) -
 
 
 def test_a_cross_rate_is_as_exact_and_dated_as_the_older_of_its_rates(
-    door: str, currency: str
+    door: str, pair: tuple[str, str]
 ) -> None:
-    third = rates.unused_currency()
+    currency, third = pair
     rates.adding(((third, "USD"), "3", rates.today()), ((third, currency), "7", rates.days_ago(2)))
 
     row = row_of(chat(door, key_in(currency), model=PER_REQUEST))

@@ -28,9 +28,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         listed = actions.add_parser("list", help="show rates, those of the newest date first")
-        listed.add_argument("--base", type=_currency, default="")
-        listed.add_argument("--quote", type=_currency, default="")
-        listed.add_argument("--state", choices=RateState.values, default="")
+        listed.add_argument("--base", type=_currency)
+        listed.add_argument("--quote", type=_currency)
+        listed.add_argument("--state", choices=RateState.values)
         listed.add_argument("--count", type=_count, default=50, help="how many at most (50)")
         imported = actions.add_parser(
             "import", help="add rates from a table with the columns date,base,quote,rate"
@@ -56,9 +56,8 @@ class Command(BaseCommand):
                 self._fetch(now)
 
     def _list(self, options: dict[str, Any]) -> None:
-        asked = ratebook.Asked(
-            base=options["base"], quote=options["quote"], state=options["state"]
-        )  # fmt: skip
+        base, quote, state = (options[name] or "" for name in ("base", "quote", "state"))
+        asked = ratebook.Asked(base=base, quote=quote, state=state)
         for rate in ratebook.rates(asked)[: options["count"]]:
             self.stdout.write(_told(rate))
 
