@@ -48,7 +48,7 @@ class Setting:
 
 
 READERS = {
-    "text", "choice", "flag", "integer", "names", "kept_secret", "running_server", "given",
+    "text", "choice", "flag", "factor", "integer", "names", "kept_secret", "running_server", "given",
     "port_for",
 }  # fmt: skip
 

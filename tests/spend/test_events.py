@@ -111,7 +111,7 @@ def test_an_entry_of_an_earlier_release_was_not_converted() -> None:
 
     described = events.decode(orjson.dumps(raw)).described
 
-    assert (described.exchange_rate, described.exchange_rate_date) == (1, None)
+    assert (described.exchange_rate, described.exchange_rate_date) == (Decimal(1), None)
 
 
 @pytest.mark.parametrize(
