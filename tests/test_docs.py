@@ -48,8 +48,8 @@ class Setting:
 
 
 READERS = {
-    "text", "choice", "flag", "factor", "integer", "names", "kept_secret", "running_server", "given",
-    "port_for",
+    "text", "choice", "flag", "factor", "integer", "names", "kept_secret", "running_server",
+    "given", "port_for",
 }  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from spend.models import ExchangeRate, RateState
 from spend.models.currencies import REASON_LENGTH_MAX
 from spend.services import exchange_rates
 
-FACTS: Final = ("source", "created_at", "state_told", "doubt", "reason", "decided_at")
+DECIDED: Final = ("state_told", "doubt", "reason", "decided_at")
 STATES: Final = {
     RateState.IN_FORCE: ("fine", "check_circle"),
     RateState.QUARANTINED: ("warning", "pause_circle"),
@@ -56,7 +56,7 @@ class RateForm(ServiceForm):
 
 
 class DecisionForm(forms.Form):
-    reason = forms.CharField(max_length=REASON_LENGTH_MAX)
+    reason = forms.CharField(max_length=REASON_LENGTH_MAX, widget=TextInput)
 
 
 @admin.register(ExchangeRate)
@@ -74,11 +74,13 @@ class ExchangeRateAdmin(ServiceAdmin):
     actions_detail = ("approve", "reject")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        given = (None, {"fields": (("base", "quote"), ("date", "rate"))})
-        return (given, ("What became of it", {"fields": FACTS})) if obj else (given,)
+        if obj is None:
+            return ((None, {"fields": (("base", "quote"), ("date", "rate"))}),)
+        given = (None, {"fields": (("date", "worth"), ("source", "created_at"))})
+        return (given, ("What became of it", {"fields": DECIDED}))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return FACTS if obj else ()
+        return ("worth", "source", "created_at", *DECIDED) if obj else ()
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

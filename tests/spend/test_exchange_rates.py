@@ -1,5 +1,6 @@
 """Rates in Postgres: never edited, doubted where they should be, and the same twice is nothing."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 
@@ -228,3 +229,20 @@ def test_the_last_fetches_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) 
         exchange_rates.keep_fetch(RateFetch(at=rates.now(), problem=f"try {n}"))
 
     assert [each.problem for each in RateFetch.objects.all()] == ["try 4", "try 3", "try 2"]
+
+
+# --- In parallel ---------------------------------------------------------------------------
+
+
+def test_the_same_rate_added_by_many_at_once_is_one_rate(pair: tuple[str, str]) -> None:
+    def add(_: int) -> int:
+        try:
+            return rates.add(pair, "2").pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(add, range(16)))
+
+    assert len(made) == 1
+    assert states(pair) == [("2", "in_force", False)]
