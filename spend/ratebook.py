@@ -11,7 +11,27 @@ from spend import exchange
 from spend.exchange import Quoted, RateTable, Source
 from spend.models import ExchangeRate, RateFetch, RateState
 
-LISTED_MAX: Final = 1_000
+# From pair to pair by the index that keeps rates in force apart: of decades only the newest of
+# each pair is looked at.
+_NEWEST_BEFORE: Final = """
+    WITH RECURSIVE pairs AS (
+        (SELECT source, base, quote FROM spend_exchangerate
+         WHERE state = 'in_force' AND replaced_at IS NULL
+         ORDER BY source, base, quote LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM pairs CROSS JOIN LATERAL (
+            SELECT source, base, quote FROM spend_exchangerate
+            WHERE state = 'in_force' AND replaced_at IS NULL
+                  AND (source, base, quote) > (pairs.source, pairs.base, pairs.quote)
+            ORDER BY source, base, quote LIMIT 1) following
+    )
+    SELECT newest.* FROM pairs CROSS JOIN LATERAL (
+        SELECT * FROM spend_exchangerate rate
+        WHERE state = 'in_force' AND replaced_at IS NULL
+              AND (rate.source, rate.base, rate.quote) = (pairs.source, pairs.base, pairs.quote)
+              AND rate.date < %s
+        ORDER BY rate.date DESC LIMIT 1) newest
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +65,9 @@ def read_table(*, on: date) -> RateTable:
     Return what is needed to convert on ``on``, the day before, and every later day: of each
     source and pair the newest rate before, and all that follow. Older ones stay where they are.
     """
-    in_force = ExchangeRate.objects.in_force()
-    # In the order of the index that keeps rates in force apart, read backwards.
-    before = in_force.filter(date__lt=on).order_by("-source", "-base", "-quote", "-date")
-    newest = before.distinct("source", "base", "quote")
-    return exchange.table_of(map(quoted, [*newest, *in_force.filter(date__gte=on)]))
+    following = ExchangeRate.objects.in_force().filter(date__gte=on)
+    before = ExchangeRate.objects.raw(_NEWEST_BEFORE, [on])
+    return exchange.table_of(map(quoted, [*before, *following]))
 
 
 def quoted(row: ExchangeRate) -> Quoted:

@@ -86,7 +86,8 @@ class Migration(migrations.Migration):
             options={
                 "ordering": ("-date", "base", "quote", "source", "-id"),
                 "indexes": [
-                    models.Index(fields=["base", "quote", "-date"], name="exchange_rate_by_pair")
+                    models.Index(fields=["base", "quote", "-date"], name="exchange_rate_by_pair"),
+                    models.Index(fields=["date"], name="exchange_rate_by_date"),
                 ],
                 "constraints": [
                     models.UniqueConstraint(

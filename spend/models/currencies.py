@@ -71,6 +71,7 @@ class ExchangeRate(models.Model):
         ]
         indexes = [
             models.Index(name="exchange_rate_by_pair", fields=["base", "quote", "-date"]),
+            models.Index(name="exchange_rate_by_date", fields=["date"]),
         ]
 
     def __str__(self) -> str:
