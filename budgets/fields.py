@@ -1,17 +1,15 @@
 """Field types and validators that several models share."""
 
-import re
 import uuid
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from budgets import periods
+from budgets import currencies, periods
 
 NAME_LENGTH_MAX: Final = 255
 PUBLIC_ID_LENGTH_MAX: Final = 255
-_CURRENCY: Final = re.compile(r"[A-Z]{3}")
 
 
 def new_public_id() -> str:
@@ -27,8 +25,10 @@ class PublicIdField(models.CharField):
 
 
 def validate_currency(value: str) -> None:
-    if not _CURRENCY.fullmatch(value):
-        raise ValidationError("must be the three letters of an ISO 4217 currency")
+    try:
+        currencies.check(value)
+    except currencies.UnknownCurrency as error:
+        raise ValidationError(str(error)) from error
 
 
 def validate_duration(value: str) -> None:

@@ -28,9 +28,9 @@ DECIMALS: Final[dict[str, int]] = {
 UNITS_MAX: Final = 2**63 - 1
 LIMIT_MAX: Final = Decimal(10**9)
 LIMIT_DECIMALS: Final = 9
-# 19 digits of a 64-bit integer before the point and what a price of 10⁻¹⁸ needs behind it.
-EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation])
-WIDE: Final = Context(prec=60)
+# What a price of 10⁻¹⁸ costs for any number of tokens, times an exchange rate of 10⁻¹⁵.
+EXACT: Final = Context(prec=100, traps=[Inexact, InvalidOperation])
+WIDE: Final = Context(prec=100)
 
 
 class AmountTooLarge(ValueError):

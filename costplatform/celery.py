@@ -15,6 +15,10 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.make_partitions_ahead",
         "schedule": timedelta(hours=1),
     },
+    "fetch exchange rates that are due": {
+        "task": "spend.tasks.fetch_exchange_rates",
+        "schedule": timedelta(minutes=5),
+    },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",
         "schedule": timedelta(days=1),

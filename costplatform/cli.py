@@ -15,6 +15,7 @@ usage: costplatform COMMAND [--help] …
   up             run everything: Postgres, Valkey, web, recorder, worker, beat
   verify-ledger  prove that the ledger and all sums agree
   reconcile      compare a provider's invoice with the ledger
+  exchange-rates list, import, seed and fetch what currencies are worth
   demo           make months of example spend
   recorder       write finished calls to the ledger
   sandbox        a provider that costs nothing, for trying things out

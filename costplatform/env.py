@@ -7,7 +7,9 @@ file that holds it, so that secrets need not stand in the environment.
 """
 
 import os
+import re
 import secrets
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +70,17 @@ def integer(name: str, default: int, *, low: int, high: int) -> int:
     number = int(value)
     if not low <= number <= high:
         raise SettingError(name, f"must be from {low} to {high}")
+    return number
+
+
+def factor(name: str, default: str, *, high: int) -> Decimal:
+    """Return an exact factor above 1."""
+    value = text(name, default).strip()
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", value):
+        raise SettingError(name, "must be a number such as 1.2")
+    number = Decimal(value)
+    if not 1 < number <= high:
+        raise SettingError(name, f"must be above 1, and {high} at most")
     return number
 
 

@@ -1,7 +1,7 @@
 """
 What only Postgres and the live store know, read when somebody scrapes and kept for some seconds.
 
-Ten queries and ten trips to the live store, however many accounts there are. What cannot be
+Thirteen queries and ten trips to the live store, however many accounts there are. What cannot be
 read is left out, and ``costplatform_database_up`` or ``costplatform_store_up`` says so.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -29,6 +29,7 @@ from budgets.figures import InForce
 from budgets.metrics import cut
 from budgets.models import Account, Partition
 from budgets.storekeeper import PARTITION
+from spend import ratebook
 from spend.models import InvoiceImport, InvoiceState, SetAside, Verification
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "costplatform_verification_differences": ("Differences that it found.", ()),
     "costplatform_invoice_drift_percent": ("Drift of the newest invoice.", _INVOICE),
     "costplatform_invoice_drifting": ("Whether it is beyond INVOICE_DRIFT_PERCENT_MAX.", _INVOICE),
+    "costplatform_exchange_rates_newest_timestamp_seconds": ("Date of the newest rate.", ()),
+    "costplatform_exchange_rates_fetched_timestamp_seconds": ("When rates last came.", ()),
+    "costplatform_exchange_rates_fetch_failed": ("Whether the last attempt failed.", ()),
+    "costplatform_exchange_rates_quarantined": ("Rates that wait for somebody to look.", ()),
     "costplatform_budget_limit": ("The most that may be spent in the period.", _BUDGET),
     "costplatform_budget_spent": ("Spent in the running period.", _BUDGET),
     "costplatform_budget_reserved": ("Held by requests in flight.", _BUDGET),
@@ -117,6 +122,7 @@ def _read(at: datetime) -> Iterator[Sample]:
     yield from _verification()
     yield from _invoices()
     yield Sample("costplatform_set_aside_events", SetAside.objects.count())
+    yield from _rates(at)
     partition = Partition.objects.filter(number=PARTITION).first()
     if partition is not None:
         yield Sample("costplatform_store_generation", partition.generation)
@@ -141,6 +147,19 @@ def _invoices() -> Iterator[Sample]:
         yield Sample("costplatform_invoice_drifting", is_drifting, labels)
         if each.drift_percent is not None:
             yield Sample("costplatform_invoice_drift_percent", each.drift_percent, labels)
+
+
+def _rates(at: datetime) -> Iterator[Sample]:
+    known = ratebook.standing(now=at)
+    yield Sample("costplatform_exchange_rates_quarantined", known.quarantined)
+    if known.newest is not None:
+        newest = datetime.combine(known.newest, datetime.min.time(), UTC).timestamp()
+        yield Sample("costplatform_exchange_rates_newest_timestamp_seconds", newest)
+    if known.last is not None:
+        yield Sample("costplatform_exchange_rates_fetch_failed", int(bool(known.last.problem)))
+    if known.last_good is not None:
+        fetched = known.last_good.at.timestamp()
+        yield Sample("costplatform_exchange_rates_fetched_timestamp_seconds", fetched)
 
 
 def _store(partition: Partition) -> list[Sample]:

@@ -41,6 +41,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Exchange rates", "currency_exchange", "spend", "exchangerate"),
         ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),
     )),
     ("System", (

@@ -1,10 +1,9 @@
 """All settings, in one place. What the environment may say is read by ``costplatform.env``."""
 
-import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from budgets import failpoints
+from budgets import currencies, failpoints
 from costplatform import env, ports
 from gateway.addresses import Allowed
 
@@ -182,8 +181,20 @@ GATEWAY_ON_UNPRICED = env.choice("GATEWAY_ON_UNPRICED", "refuse", of=("refuse", 
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")
-if not re.fullmatch(r"[A-Z]{3}", PLATFORM_CURRENCY):
-    raise env.SettingError("PLATFORM_CURRENCY", "must be a currency code such as USD")
+try:
+    currencies.check(PLATFORM_CURRENCY)
+except currencies.UnknownCurrency as error:
+    raise env.SettingError("PLATFORM_CURRENCY", str(error)) from error
+EXCHANGE_RATE_STALE_DAYS = env.integer("EXCHANGE_RATE_STALE_DAYS", 4, low=0, high=366)
+"""A rate older than so many days still counts; what it converts is flagged."""
+EXCHANGE_RATE_JUMP_MAX = env.factor("EXCHANGE_RATE_JUMP_MAX", "1.2", high=100)
+"""By which factor a rate may differ from the one before it without a person looking at it."""
+EXCHANGE_RATES_URL = env.text(
+    "EXCHANGE_RATES_URL", "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"
+)
+"""Where rates are fetched from; empty: nowhere."""
+if EXCHANGE_RATES_URL and not EXCHANGE_RATES_URL.startswith(("https://", "http://")):
+    raise env.SettingError("EXCHANGE_RATES_URL", "must begin with https:// or http://")
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
 
 # --- Recorder --------------------------------------------------------------------------

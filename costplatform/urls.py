@@ -13,6 +13,7 @@ from gateway.api import (
     ModelNew,
 )
 from spend.api import SpendLogs
+from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
 from spend.invoice_api import (
     InvoiceCompare,
     InvoiceInfo,
@@ -34,6 +35,11 @@ urlpatterns = [
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("budgets.api.urls")),
     path("spend/logs", SpendLogs.as_view(), name="spend-logs"),
+    path("api/v1/exchange-rates", ExchangeRates.as_view(), name="exchange-rates"),
+    path(
+        "api/v1/exchange-rates/approve", ExchangeRateApprove.as_view(), name="exchange-rate-approve"
+    ),
+    path("api/v1/exchange-rates/reject", ExchangeRateReject.as_view(), name="exchange-rate-reject"),
     path("model/new", ModelNew.as_view(), name="model-new"),
     path("model/info", ModelInfo.as_view(), name="model-info"),
     path("v1/model/info", ModelInfo.as_view(), name="model-info-v1"),

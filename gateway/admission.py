@@ -14,7 +14,7 @@ from typing import Final
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from budgets import money, periods, snapshots
+from budgets import periods, snapshots
 from budgets.contexts import Context, Limit, LimitKind, PathAccount, Terms
 from budgets.errors import (
     CountersMissing,
@@ -66,13 +66,13 @@ class Admitted:
 
     @property
     def held(self) -> Decimal:
-        """What is charged where nobody learns what the request has cost."""
-        return money.to_decimal(self.admission.held, currency=self.context.currency)
+        """What it has cost where nobody learns what it has: as much as is held is charged."""
+        return self.offer.cost_of(self.admission.held)
 
     def held_in(self, limit: Limit) -> Units:
         """Return what the request holds of a limit of money."""
         if limit.enforcement == Enforcement.STRICT:
-            return money.ceiling_to_units(self.offer.ceiling, currency=self.context.currency)
+            return self.offer.ceiling_units
         return self.admission.expected
 
     def event(self, outcome: Outcome) -> Event:
@@ -80,7 +80,7 @@ class Admitted:
         described = replace(self.described, reserved_units=self.admission.held)
         return Event(
             id=self.request_id,
-            amount=money.to_units(outcome.cost, currency=self.context.currency),
+            amount=self.offer.units_of(outcome.cost),
             admitted_ms=self.admission.admitted_ms,
             path=self.context.path_text(),
             payload=events.encode(described, outcome),
@@ -109,17 +109,17 @@ class Candidate:
     described: Described
 
     def demand(self) -> Demand:
-        currency = self.context.currency
+        flags = (events.RATE_STALE,) if self.offer.rate.is_stale else ()
         return Demand(
             id=self.request_id,
-            ceiling=money.ceiling_to_units(self.offer.ceiling, currency=currency),
-            prior=money.ceiling_to_units(self.offer.prior, currency=currency),
+            ceiling=self.offer.ceiling_units,
+            prior=self.offer.prior_units,
             tokens=self.offer.tokens,
             learnt_under=_learnt_under(self.context),
             seconds=settings.GATEWAY_RESERVATION_SECONDS,
             orphan=events.encode(
                 self.described,
-                Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=self.offer.flags),
+                Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=flags),
             ),
         )
 
@@ -331,7 +331,9 @@ def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Des
         price_reference=offer.price.reference,
         cost_currency=offer.price.currency,
         streamed=asked.stream,
-        reserved_units=money.ceiling_to_units(offer.ceiling, currency=snapshot.currency),
+        reserved_units=offer.ceiling_units,
+        exchange_rate=offer.rate.value,
+        exchange_rate_date=offer.rate.day,
     )
 
 

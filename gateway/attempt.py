@@ -60,6 +60,8 @@ class Attempt:
         )
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
+        if offer.rate.is_stale:
+            self.meter.flags.add(events.RATE_STALE)
 
     async def run(self) -> Reply:
         """

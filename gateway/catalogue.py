@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -17,7 +17,8 @@ from budgets.snapshots import GLOBAL_SCOPE, version_of
 from gateway.database import Database
 from gateway.errors import Unavailable
 from gateway.models import Deployment
-from spend import pricebook
+from spend import exchange, pricebook, ratebook
+from spend.exchange import RateTable
 from spend.pricebook import Adjustments, Listed
 from spend.rates import Price
 
@@ -69,6 +70,8 @@ class Catalogue:
     closed: frozenset[UUID] = frozenset()
     """Those of them on which nobody may spend."""
     adjustments: Adjustments = field(default_factory=Adjustments)
+    rates: RateTable = exchange.NO_RATES
+    """What currencies are worth now; older rates stay in Postgres."""
 
     def group(self, name: str, *, organization_id: int) -> list[Target]:
         """Return the deployments of that name which this organization may use."""
@@ -102,8 +105,8 @@ class Catalogue:
 EMPTY = Catalogue(version=-1, groups={})
 
 
-def read_catalogue() -> Catalogue:
-    """Read every deployment that is not blocked, with its prices."""
+def read_catalogue(*, today: date) -> Catalogue:
+    """Read every deployment that is not blocked, with its prices, and the rates from now on."""
     version = version_of(GLOBAL_SCOPE)  # before what it labels
     groups: dict[str, list[Target]] = {}
     deployments = Deployment.objects.filter(blocked=False).select_related("credential")
@@ -115,6 +118,7 @@ def read_catalogue() -> Catalogue:
         snapshots.platform_terms(),
         snapshots.closed_platform_accounts(),
         pricebook.adjustments(),
+        ratebook.read_table(on=today),
     )
 
 
@@ -167,7 +171,8 @@ class Catalogues:
         began = time.monotonic()
         try:
             if await self._database.run(version_of, GLOBAL_SCOPE) != self._kept.version:
-                self._kept = await self._database.run(read_catalogue)
+                today = datetime.now(UTC).date()
+                self._kept = await self._database.run(read_catalogue, today=today)
         except DatabaseError as error:
             raise Unavailable(
                 "Models cannot be looked up right now.", code="ledger_unavailable"

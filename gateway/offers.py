@@ -1,13 +1,14 @@
 """What a request is offered: a deployment, at which price, and what it can cost there at most."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 from django.conf import settings
 
 from budgets import money
+from budgets.money import Units
 from budgets.snapshots import KeySnapshot
 from gateway import catalogue, identity
 from gateway.catalogue import Catalogue, Target
@@ -22,6 +23,7 @@ from gateway.errors import (
 )
 from spend import events, pricing
 from spend.components import Component
+from spend.exchange import Rate
 from spend.pricing import UnboundedCost
 from spend.rates import BATCH, UNPRICED, Price
 
@@ -38,8 +40,12 @@ class Offer:
 
     target: Target
     price: Price
+    rate: Rate
+    """What the price's currency is worth in the organization's, at admission."""
+    currency: str
     body: bytes
     ceiling: Decimal
+    """In the price's currency, as are all costs until they are counted."""
     prior: Decimal
     """What adaptive limits hold for such a request until its like are known."""
     tokens: int
@@ -48,6 +54,25 @@ class Offer:
     def flags(self) -> tuple[str, ...]:
         """What its events are marked with whatever comes of it."""
         return () if self.price.is_set else (events.UNPRICED,)
+
+    @property
+    def ceiling_units(self) -> Units:
+        return self._at_most(self.ceiling)
+
+    @property
+    def prior_units(self) -> Units:
+        return self._at_most(self.prior)
+
+    def units_of(self, cost: Decimal) -> Units:
+        """Return a cost in units of the organization's currency, rounded once, half to even."""
+        return money.to_units(self.rate.convert(cost), currency=self.currency)
+
+    def cost_of(self, units: Units) -> Decimal:
+        """Return the cost, in the price's currency, that counts so many units."""
+        return self.rate.convert_back(money.to_decimal(units, currency=self.currency))
+
+    def _at_most(self, cost: Decimal) -> Units:
+        return money.ceiling_to_units(self.rate.convert(cost), currency=self.currency)
 
 
 def make_offer(
@@ -66,13 +91,16 @@ def make_offer(
         raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
     target = catalogue.choose(group)
     price = _price(target, snapshot, models, now)
+    rate = _rate(price, target, snapshot.currency, models, now)
     service_tier = _service_tier(asked, price)
     body = asked.body_for(upstream_model=target.upstream_model)
     ceiling = _ceiling(asked, target, price, len(body), service_tier)
-    _check_ceiling(ceiling, snapshot.currency)
+    _check_ceiling(rate.convert(ceiling), snapshot.currency)
     return Offer(
         target=target,
         price=price,
+        rate=rate,
+        currency=snapshot.currency,
         body=body,
         ceiling=ceiling,
         prior=_prior(price, ceiling),
@@ -121,22 +149,15 @@ def _service_tier(asked: ChatRequest, price: Price) -> str:
 
 
 def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: datetime) -> Price:
-    currency = snapshot.currency
     price = target.price_at(now, organization_id=snapshot.organization_id)
     if price is None or not _prices_both_sides(price):
         if settings.GATEWAY_ON_UNPRICED == "allow":
-            return Price(currency, (), UNPRICED)
+            return Price(snapshot.currency, (), UNPRICED)
         raise ModelUnpriced(
             f"{target.model_name!r} has no price, so nobody can say what it would cost.",
             param="model",
             provider=target.provider,
             upstream_model=target.upstream_model,
-        )
-    if price.currency != currency:
-        raise NoExchangeRate(
-            f"{target.model_name!r} is priced in {price.currency}, your budget counts in"
-            f" {currency}, and there is no exchange rate.",
-            param="model",
         )
     return models.adjustments.apply(
         price,
@@ -145,6 +166,21 @@ def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: dateti
         team=snapshot.team_public_id,
         at=now,
     )
+
+
+def _rate(price: Price, target: Target, currency: str, models: Catalogue, now: datetime) -> Rate:
+    """Return the rate in force on the UTC day of admission; none is ever made up."""
+    rate = models.rates.rate(
+        of=price.currency, into=currency, on=now.astimezone(UTC).date(),
+        stale_after_days=settings.EXCHANGE_RATE_STALE_DAYS,
+    )  # fmt: skip
+    if rate is None:
+        raise NoExchangeRate(
+            f"{target.model_name!r} is priced in {price.currency}, your budget counts in"
+            f" {currency}, and there is no exchange rate.",
+            param="model",
+        )
+    return rate
 
 
 def _prices_both_sides(price: Price) -> bool:

@@ -129,6 +129,8 @@ def _report(row: SpendEvent) -> dict[str, Any]:
         "cost_currency": row.cost_currency,
         "amount": money.plain(amount),
         "currency": row.currency,
+        "exchange_rate": money.plain(row.exchange_rate),
+        "exchange_rate_date": row.exchange_rate_date and row.exchange_rate_date.isoformat(),
         "usage": row.usage,
         "lines": row.lines,
         "flags": row.flags,

@@ -33,7 +33,7 @@ def of_admission(admitted: Admitted) -> dict[str, str]:
 
 def of_cost(admitted: Admitted, outcome: Outcome) -> dict[str, str]:
     """Return the headers of a whole answer."""
-    settled = money.to_units(outcome.cost, currency=admitted.context.currency)
+    settled = admitted.offer.units_of(outcome.cost)
     cost = money.plain(outcome.cost)
     return (
         _common(admitted)

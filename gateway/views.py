@@ -52,8 +52,9 @@ class Models(GatewayView):
     @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def get(self, request: Request) -> HttpResponseBase:
         snapshot = _identified(request)
-        names = read_catalogue().names(organization_id=snapshot.organization_id)
-        models = [
+        models = read_catalogue(today=timezone.now().date())
+        names = models.names(organization_id=snapshot.organization_id)
+        listed = [
             {
                 "id": name, "object": "model", "owned_by": target.provider,
                 "created": int(target.created_at.timestamp()),
@@ -61,7 +62,7 @@ class Models(GatewayView):
             for name, target in names
             if snapshot.may_call(name)
         ]  # fmt: skip
-        return _json({"object": "list", "data": models})
+        return _json({"object": "list", "data": listed})
 
 
 class KeyDetail(GatewayView):

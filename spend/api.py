@@ -174,6 +174,8 @@ def _metadata(row: SpendEvent) -> dict[str, Any]:
         "cost_lines": row.lines,
         "cost": row.cost,
         "cost_currency": row.cost_currency,
+        "exchange_rate": row.exchange_rate,
+        "exchange_rate_date": row.exchange_rate_date,
         "price": row.price_reference,
         "reserved": money.to_decimal(row.reserved_units, currency=row.currency),
         "recorded_at": row.recorded_at,

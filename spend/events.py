@@ -5,9 +5,9 @@ The stream entry's own fields (id, amount, admitted, path) rule; the payload des
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 import orjson
@@ -22,16 +22,23 @@ ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED = (
 UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED, TIER_UNPRICED, DAMAGED, UNCHECKED = (
     "upstream_error", "usage_clamped", "unpriced", "tier_unpriced", "damaged", "unchecked",
 )  # fmt: skip
+RATE_STALE: Final = "rate_stale"
 FLAGS: Final = (
     ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED, UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED,
-    TIER_UNPRICED, DAMAGED, UNCHECKED,
+    TIER_UNPRICED, DAMAGED, UNCHECKED, RATE_STALE,
 )  # fmt: skip
 """Everything that a ledger row can be marked with; docs/reference/ledger.md explains each."""
 
 
+_CONVERSION: Final = frozenset({"exchange_rate", "exchange_rate_date"})
+
+
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What is known of a request when it is admitted: who, what, through whom, at which price."""
+    """
+    What is known of a request when it is admitted: who, what, through whom, at which price, and
+    what the price's currency was worth in the organization's.
+    """
 
     organization_id: int
     currency: str
@@ -49,6 +56,8 @@ class Described:
     cost_currency: str
     streamed: bool
     reserved_units: int
+    exchange_rate: Decimal = Decimal(1)
+    exchange_rate_date: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,7 @@ def encode(described: Described, outcome: Outcome) -> bytes:
     return orjson.dumps(
         {
             **{name: getattr(described, name) for name in Described.__slots__},
+            "exchange_rate": str(described.exchange_rate),
             "status": outcome.status,
             "cost": str(outcome.cost),
             "usage": {component.value: n for component, n in outcome.usage.items()},
@@ -97,9 +107,8 @@ def decode(payload: bytes) -> Payload:
     """
     try:
         raw = orjson.loads(payload)
-        described = Described(
-            **{name: raw[name] for name in Described.__slots__} | {"tags": tuple(raw["tags"])}
-        )
+        told = {name: raw[name] for name in Described.__slots__ if name not in _CONVERSION}
+        described = Described(**told | {"tags": tuple(raw["tags"])} | _conversion(raw))
         return Payload(described, _outcome(raw))
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:
         raise ValueError("the payload is no spend event") from error
@@ -119,6 +128,18 @@ def input_tokens(usage: Usage) -> int:
 
 def output_tokens(usage: Usage) -> int:
     return total_of(usage, OUTPUT_COMPONENTS)
+
+
+def _conversion(raw: dict[str, object]) -> dict[str, Any]:
+    """Return rate and date; an entry that knows neither was not converted."""
+    rate = Decimal(str(raw.get("exchange_rate", 1)))
+    if not (rate.is_finite() and rate > 0):
+        raise ValueError("no rate is like that")
+    day = raw.get("exchange_rate_date")
+    return {
+        "exchange_rate": rate,
+        "exchange_rate_date": None if day is None else date.fromisoformat(str(day)),
+    }
 
 
 def _outcome(raw: dict[str, object]) -> Outcome:

@@ -23,6 +23,7 @@ from budgets.periods import Period
 from budgets.storekeeper import Entry
 from spend import events
 from spend.events import Described, Payload
+from spend.exchange import Rate
 from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour, SpendEvent
 from spend.pricing import Line
 
@@ -260,8 +261,6 @@ def _row(recording: Recording, now: datetime) -> list[object]:
         "accounts": list(entry.path),
         "amount_units": entry.amount,
         "cost": outcome.cost,
-        "exchange_rate": 1,
-        "exchange_rate_date": None,
         "status": outcome.status,
         "input_tokens": events.input_tokens(outcome.usage),
         "output_tokens": events.output_tokens(outcome.usage),
@@ -281,8 +280,9 @@ def _row(recording: Recording, now: datetime) -> list[object]:
 
 
 def _as_cost(amount: Units, described: Described) -> Decimal:
-    """Return an amount in the price's currency: the organization's, while none is converted."""
-    return money.to_decimal(amount, currency=described.currency)
+    """Return what an amount is in the price's currency, at the rate of its admission."""
+    rate = Rate(described.exchange_rate, described.exchange_rate_date)
+    return rate.convert_back(money.to_decimal(amount, currency=described.currency))
 
 
 def as_json(value: object) -> Jsonb:

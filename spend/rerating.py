@@ -10,18 +10,19 @@ price, and those whose currency cannot be converted.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID, uuid5
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Sum
 
 from budgets import money, totals
 from budgets.models import Account
 from budgets.money import EXACT
-from spend import ledger, pricebook, pricing
+from spend import ledger, pricebook, pricing, ratebook
 from spend.components import Component
 from spend.models import EventKind, Rerating, SpendEvent
 from spend.pricebook import Adjustments, Listed
@@ -96,7 +97,7 @@ class Charged:
     cost: Decimal
     units: int
     rate: Decimal
-    rate_date: object
+    rate_date: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Adjusting:
     units: int
     currency: str
     rate: Decimal
-    rate_date: object
+    rate_date: date | None
     price: str
     cost: Cost | None
 
@@ -174,6 +175,7 @@ class _Rater:
             provider=scope.provider, name=scope.upstream_model
         )
         self._adjustments: Adjustments = pricebook.adjustments()
+        self._rates = ratebook.read_table(on=_utc_day(scope.start))
 
     def rate(
         self, batch: Sequence[SpendEvent]
@@ -193,10 +195,20 @@ class _Rater:
         usage = {Component(name): int(number) for name, number in event.usage.items()}
         conditions = Conditions(event.service_tier, event.variant, event.region)
         cost = pricing.cost(price=price, usage=usage, conditions=conditions)
-        rate = _rate(event, price)
+        rate = self._rate(event, price)
         if rate is None or (cost.unpriced and not cost.lines):
             return None
         return _differences(event, charged, price, cost, rate)
+
+    def _rate(self, event: SpendEvent, price: Price) -> tuple[Decimal, date | None] | None:
+        """Return by what the price's currency is converted: as when the request was admitted."""
+        if price.currency == event.cost_currency:
+            return event.exchange_rate, event.exchange_rate_date
+        rate = self._rates.rate(
+            of=price.currency, into=event.currency, on=_utc_day(event.admitted_at),
+            stale_after_days=settings.EXCHANGE_RATE_STALE_DAYS,
+        )  # fmt: skip
+        return None if rate is None else (rate.value, rate.day)
 
     def _price(self, event: SpendEvent) -> Price | None:
         if self._listed is None or event.price_reference.startswith(OWN_PRICE):
@@ -208,11 +220,8 @@ class _Rater:
         )
 
 
-def _rate(event: SpendEvent, price: Price) -> tuple[Decimal, object] | None:
-    """Return by what the price's currency is converted: as when the request was admitted."""
-    if price.currency == event.cost_currency:
-        return event.exchange_rate, event.exchange_rate_date
-    return (Decimal(1), None) if price.currency == event.currency else None
+def _utc_day(at: datetime) -> date:
+    return at.astimezone(UTC).date()
 
 
 def _differences(
@@ -220,7 +229,7 @@ def _differences(
     charged: Sequence[Charged],
     price: Price,
     cost: Cost,
-    rate: tuple[Decimal, object],
+    rate: tuple[Decimal, date | None],
 ) -> list[Adjusting]:
     """Return the rows to add: what was charged in another currency is taken back in it."""
     units = money.to_units(EXACT.multiply(cost.amount, rate[0]), currency=event.currency)

@@ -22,6 +22,7 @@ from budgets.services.accounts import Terms
 from budgets.services.keys import Issued, Owner, issue_key
 from costplatform import seeding
 from spend import recovery
+from tests import rates
 from tests.stack import Stack
 
 
@@ -119,3 +120,17 @@ def data() -> Path:
 @pytest.fixture
 def master_key() -> str:
     return str(settings.MASTER_KEY)
+
+
+@pytest.fixture
+def currency() -> Iterator[str]:
+    """A currency without rates."""
+    with rates.lent(1) as (code,):
+        yield code
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[str, str]]:
+    """Two currencies without rates."""
+    with rates.lent(2) as (base, quote):
+        yield base, quote

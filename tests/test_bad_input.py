@@ -39,6 +39,7 @@ from budgets.api.fields import (
 )
 from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
+from spend.exchange_api import RateText
 from tests.api_client import Reply, master
 
 Place = tuple[str | int, ...]
@@ -74,14 +75,40 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
         "0.0000000001",
         "9" * 60,
     ),
+    RateText: (
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "-Infinity",
+        "1e400",
+        "1e308",
+        "-1",
+        "-0",
+        "1e-30",
+        "１２",
+        "٣",
+        "1,000",
+        "0x10",
+        "0",
+        "0.0000000000000001",
+        "100000000.1",
+        ".5",
+        "1.",
+        " 1",
+        "9" * 60,
+    ),
     LabelText: ("é" * 200,),
-    Currency: ("usd", "US", "ＵＳＤ", "USDX"),
+    Currency: ("usd", "US", "ＵＳＤ", "USDX", "ZZZ", "XXX", "BTC"),
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
     Day: ("2026-13-01", "2026-1-1", "20260101", "２０２６-01-01", "0001-01-01", "9999-12-31"),
 }
 
 
+RIGHT: Final[dict[type, Any]] = {
+    Amount: 1, Whole: 1, BudgetDuration: "1d", Currency: "EUR", Day: "2026-11-01",
+    RateText: "1.5",
+}  # fmt: skip
 UNKNOWN: Final = ("nonsense", "", "Max_Budget", "__class__", "１", "x" * 9_999)
 NO_BODIES: Final = (
     "[]", "[{}]", "null", '"text"', "7", "NaN", "{", "{'a': 1}", '{"a": 01}', "\x00",
@@ -139,10 +166,11 @@ def valid(field: serializers.Field) -> Any:
         return valid_body(field)
     if isinstance(field, TextList):
         return ["something"]
-    if isinstance(field, BudgetDuration | OneOf):
-        return field.words[0] if isinstance(field, OneOf) else "1d"
-    if isinstance(field, Amount):
-        return 1
+    if isinstance(field, OneOf):
+        return field.words[0]
+    for kind, value in RIGHT.items():
+        if isinstance(field, kind):
+            return value
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
     return "something"
 

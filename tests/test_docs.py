@@ -24,9 +24,9 @@ from gateway import metrics as gateway_metrics
 from gateway.errors import GatewayError
 from spend import events
 from spend import metrics as spend_metrics
+from spend.components import Component
 from spend.ledger import COLUMNS
 from spend.models import EventKind
-from spend.pricing import Component
 
 pytestmark = pytest.mark.no_servers
 
@@ -49,8 +49,8 @@ class Setting:
 
 
 READERS = {
-    "text", "choice", "flag", "integer", "names", "kept_secret", "running_server", "given",
-    "port_for",
+    "text", "choice", "flag", "factor", "integer", "names", "kept_secret", "running_server",
+    "given", "port_for",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets import lifetimes, money, periods
+from budgets import currencies, lifetimes, money, periods
 from budgets.fields import NAME_LENGTH_MAX, PUBLIC_ID_LENGTH_MAX
 from budgets.models import RATE_LIMIT_MAX, Enforcement
 
@@ -151,9 +151,7 @@ class TimeZone(Parsed):
 
 class Currency(Parsed):
     def parse(self, text: str) -> str:
-        if not re.fullmatch(r"[A-Z]{3}", text):
-            raise ValueError("must be the three letters of an ISO 4217 currency")
-        return text
+        return currencies.check(text)
 
 
 class OneOf(Parsed):

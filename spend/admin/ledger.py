@@ -42,6 +42,7 @@ FLAG_WORDS: Final = {
     events.USAGE_CLAMPED: "The upstream's counts did not add up and were cut to what does.",
     events.UNPRICED: "Something that was used has no price, and is not in the amount.",
     events.TIER_UNPRICED: "The price has no rate for requests of this size; the amount lacks it.",
+    events.RATE_STALE: "The exchange rate was older than it should be; it was used all the same.",
     events.DAMAGED: "What describes the request could not be read; its amount counts.",
 }
 KIND_WORDS: Final = {

@@ -1,5 +1,6 @@
 """Prices, what was spent at them, and what providers say of it."""
 
+from spend.models.currencies import ExchangeRate, RateFetch, RateState
 from spend.models.invoices import InvoiceImport, InvoiceLine, InvoiceState, ProviderKey
 from spend.models.ledger import (
     Day,
@@ -29,6 +30,7 @@ __all__ = [
     "RATE_DIGITS",
     "Day",
     "EventKind",
+    "ExchangeRate",
     "InvoiceImport",
     "InvoiceLine",
     "InvoiceState",
@@ -41,6 +43,8 @@ __all__ = [
     "Provider",
     "ProviderKey",
     "QuarterHour",
+    "RateFetch",
+    "RateState",
     "Rerating",
     "Rollup",
     "SetAside",

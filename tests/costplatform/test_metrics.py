@@ -33,7 +33,7 @@ from tests.conftest import Cast
 from tests.metrics_text import Scraped, read
 
 TOKEN = "a-token-for-the-scraper"
-QUERIES_MAX = 10
+QUERIES_MAX = 13
 
 
 @pytest.fixture(autouse=True)

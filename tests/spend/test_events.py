@@ -1,7 +1,7 @@
 """A spend event survives its way through the stream; whatever else comes is refused as such."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -96,6 +96,35 @@ def test_any_bytes_are_an_event_or_are_refused_as_such(payload: bytes) -> None:
 
 def test_field_of_a_later_release_is_ignored() -> None:
     assert events.decode(broken(invented_later=1)).described == DESCRIBED
+
+
+def test_a_conversion_is_the_same_to_the_last_digit() -> None:
+    converted = replace(
+        DESCRIBED, exchange_rate=Decimal("0.923787528868360"), exchange_rate_date=date(2026, 11, 20)
+    )
+
+    assert events.decode(events.encode(converted, OUTCOME)).described == converted
+
+
+def test_an_entry_of_an_earlier_release_was_not_converted() -> None:
+    raw = orjson.loads(events.encode(DESCRIBED, OUTCOME))
+    del raw["exchange_rate"], raw["exchange_rate_date"]
+
+    described = events.decode(orjson.dumps(raw)).described
+
+    assert (described.exchange_rate, described.exchange_rate_date) == (Decimal(1), None)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"exchange_rate": "NaN"}, {"exchange_rate": "0"}, {"exchange_rate": "-1"},
+        {"exchange_rate": None}, {"exchange_rate": []}, {"exchange_rate_date": "soon"},
+    ],
+)  # fmt: skip
+def test_a_conversion_that_cannot_be_is_no_event(fields: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="no spend event"):
+        events.decode(broken(**fields))
 
 
 def test_rows_of_one_request_have_ids_of_their_own_and_always_the_same() -> None:

@@ -3,13 +3,14 @@
 import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import Error as DatabaseError
 from django.db import connection, transaction
 
-from budgets import totals
+from budgets import money, totals
 from budgets.models import AccountKind, Organization, PeriodTotal, derived_account_id
 from budgets.periods import FOREVER, Period
 from spend import events, ledger
@@ -125,6 +126,23 @@ def test_orphan_and_true_settle_in_any_order_and_batch_net_to_the_true_cost(
     assert total.amount_units == 7
     assert rolled_up(of.id)["Day"][0] == rolled_up(of.id)["QuarterHour"][0] == 7
     assert ("usage", 7) in rows_of(id)
+
+
+def test_an_orphan_of_another_currency_costs_what_converts_to_the_amount_that_it_held(
+    cast: Cast,
+) -> None:
+    path = context(cast.organization, [account(cast.organization)])
+    rate, day = Decimal("0.777777777777777"), date(2026, 3, 13)
+    payload = payload_of(path, exchange_rate=rate, exchange_rate_date=day, cost_currency="EUR")
+
+    held = replace(entry(path, 123_456_789, at=NOON, kind="orphan"), payload=payload)
+    apply(held)
+
+    row = SpendEvent.objects.get(request_id=held.id)
+    assert (row.exchange_rate, row.exchange_rate_date) == (rate, day)
+    assert row.cost == Decimal("0.158730157285714444")
+    converted = money.EXACT.multiply(row.cost, row.exchange_rate)
+    assert money.to_units(converted, currency=row.currency) == row.amount_units == 123_456_789
 
 
 def test_three_rows_tell_the_story_of_an_orphan_that_came_back(cast: Cast) -> None:
