@@ -50,6 +50,13 @@ class Target:
             return self.override
         return self.listed.price_at(at, organization_id=organization_id)
 
+    def priced_from(self, at: datetime, *, organization_id: int) -> datetime | None:
+        """Return since when that price applies; None where it is the deployment's own, or none."""
+        if self.override is not None or self.listed is None:
+            return None
+        version = self.listed.version_at(at, organization_id=organization_id)
+        return None if version is None else version.start
+
     @property
     def context_window(self) -> int | None:
         return self.input_tokens_max or (self.listed.context_window if self.listed else None)

@@ -51,13 +51,36 @@ def make_offer(
 
     :raises GatewayError: if the key may not, there is no such model, or nothing bounds its cost
     """
+    group = deployments_for(asked, snapshot=snapshot, models=models, now=now)
+    target = catalogue.choose(group)
+    return offer_at(target, asked=asked, snapshot=snapshot, models=models, now=now)
+
+
+def deployments_for(
+    asked: ChatRequest, *, snapshot: KeySnapshot, models: Catalogue, now: datetime
+) -> list[Target]:
+    """
+    Return the deployments that may serve the request; there is at least one.
+
+    :raises GatewayError: if the key may not, or there is no such model
+    """
     identity.check_usable(snapshot, at=now)
     if not snapshot.may_call(asked.model):
         raise ModelForbidden(f"This key may not call {asked.model!r}.", param="model")
     group = models.group(asked.model, organization_id=snapshot.organization_id)
     if not group:
         raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
-    target = catalogue.choose(group)
+    return group
+
+
+def offer_at(
+    target: Target, *, asked: ChatRequest, snapshot: KeySnapshot, models: Catalogue, now: datetime
+) -> Offer:
+    """
+    Bound the request's cost at a deployment.
+
+    :raises GatewayError: if it has no price there, or nothing bounds its cost
+    """
     price = _price(target, snapshot, models, now)
     body = asked.body_for(upstream_model=target.upstream_model)
     ceiling = _ceiling(asked, target, price, len(body))
@@ -125,15 +148,20 @@ def _prices_both_sides(price: Price) -> bool:
     return all(price.rate_of(side, input_tokens=0) is not None for side in sides)
 
 
-def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
+def output_tokens_max(asked: ChatRequest, target: Target) -> int | None:
+    """Return how many tokens all choices together can have, or None where nothing bounds them."""
     longest = target.longest_output
     output = asked.output_tokens_asked
     bound = longest if output is None else min(output, longest or output)
+    return None if bound is None else bound * asked.choices
+
+
+def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
     try:
         return pricing.ceiling(
             price=price,
             input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
-            output_tokens_max=None if bound is None else bound * asked.choices,
+            output_tokens_max=output_tokens_max(asked, target),
         )
     except UnboundedCost as error:
         param = "max_completion_tokens" if error.what == "output" else "messages"

@@ -101,6 +101,18 @@ def ceiling(
     )
 
 
+def least(*, price: Price, input_tokens: int, choices: int = 1) -> Decimal:
+    """
+    Return the least that a request can cost which is answered: its whole input at the input rate,
+    or read from the provider's cache where that is cheaper, and one token for each choice.
+    """
+    answered = {Component.OUTPUT: choices, Component.REQUEST: 1}
+    return min(
+        cost(price=price, usage={component: input_tokens, **answered}).amount
+        for component in (Component.INPUT, Component.CACHED_READ)
+    )
+
+
 def _charged(usage: Usage, row: Row) -> dict[Component, int]:
     """Return what is charged of a usage: nothing by two measures."""
     used = {component: quantity for component, quantity in usage.items() if quantity}
