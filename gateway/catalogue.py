@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import Error as DatabaseError
+from django.db.models import Q, QuerySet
 
 from budgets import snapshots
 from budgets.contexts import PathAccount, Terms
@@ -123,6 +124,22 @@ def read_catalogue() -> Catalogue:
         snapshots.closed_platform_accounts(),
         pricebook.adjustments(),
     )
+
+
+def find_target(*, name: str, organization_id: int) -> Target | None:
+    """Return the deployment of that name that is drawn most often, else one of that upstream."""
+    visible = deployments_of(organization_id=organization_id).select_related("credential")
+    for wanted in ({"model_name": name}, {"upstream_model": name}):
+        found = visible.filter(**wanted).order_by("-weight", "id").first()
+        if found is not None:
+            return _target(found)
+    return None
+
+
+def deployments_of(*, organization_id: int) -> QuerySet[Deployment]:
+    """Return the deployments that an organization may use."""
+    own = Q(organization=None) | Q(organization_id=organization_id)
+    return Deployment.objects.filter(own, blocked=False)
 
 
 class Catalogues:

@@ -39,6 +39,8 @@ from budgets.api.fields import (
 )
 from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
+from gateway.api.costs import Objects
+from gateway.api.costs import Reply as ReplyField
 from tests.api_client import Reply, master
 
 Place = tuple[str | int, ...]
@@ -141,7 +143,7 @@ def valid(field: serializers.Field) -> Any:
         return ["something"]
     if isinstance(field, BudgetDuration):
         return "1d"
-    if isinstance(field, Amount):
+    if isinstance(field, Amount | Whole):
         return 1
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
     return "something"
@@ -252,6 +254,16 @@ def wrong_list(field: Any) -> Iterator[str]:
         yield "[]"
 
 
+def wrong_objects(field: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *OBJECTS, *NOT_JSON, "[1]", "[null]", '["a"]')
+    if not field.allow_empty:
+        yield "[]"
+
+
+def wrong_reply(_: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
+
+
 def wrong_by_name(_: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
     yield from ('{"": 1}', '{"a\\u0000b": 1}', '{"\\ud800": 1}')
@@ -268,6 +280,8 @@ WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     TextList: wrong_list,
     Metadata: wrong_metadata,
     ByName: wrong_by_name,
+    Objects: wrong_objects,
+    ReplyField: wrong_reply,
     serializers.ListSerializer: wrong_members,
     MemberOrMembers: wrong_members,
     serializers.Serializer: wrong_object,
