@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help up test check check-beside-servers bench faults fmt browser
+.PHONY: help up test check check-beside-servers bench faults money fmt browser
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -11,6 +11,7 @@ help:
 	@echo "make check   formatting, lint, types, imports, migrations"
 	@echo "make fmt     format and mend what can be mended"
 	@echo "make faults  kill and cut everything, in full: an hour (make test runs a sample)"
+	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
 	@echo "make bench   what a request costs the gateway, through either door"
 
 up: $(SYNCED)
@@ -32,8 +33,12 @@ check-beside-servers:
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: $(SYNCED)
+	$(BIN)/python -m bench.pricing
 	$(BIN)/python -m bench.scripts
 	$(BIN)/python -m bench.doors
+
+money: $(SYNCED)
+	MONEY=full $(BIN)/pytest tests/spend/test_many_charges.py -s
 
 faults: $(SYNCED)
 	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py

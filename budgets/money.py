@@ -86,6 +86,7 @@ def plain(amount: Decimal) -> str:
 
 
 def _units(amount: Decimal, currency: str, rounding: str) -> Units:
+    assert isinstance(amount, Decimal), "money is never a float"
     shifted = WIDE.scaleb(amount, decimals_of(currency))
     units = int(shifted.to_integral_value(rounding=rounding))
     if abs(units) > UNITS_MAX:

@@ -31,6 +31,7 @@ from rest_framework.response import Response
 from budgets.errors import AlreadyMade, Conflict, InvalidInput, NotFound
 from costplatform import json
 from gateway.errors import GatewayError
+from spend.invoices.lines import BadInvoice
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +122,11 @@ def _(error: Conflict) -> Problem:
 @problem_of.register
 def _(error: AlreadyMade) -> Problem:
     return Problem(400, "already_exists", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: BadInvoice) -> Problem:
+    return Problem(400, "invalid_invoice", f"{error.field}: {error.problem}", error.field)
 
 
 @problem_of.register

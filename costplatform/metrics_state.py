@@ -1,7 +1,7 @@
 """
 What only Postgres and the live store know, read when somebody scrapes and kept for some seconds.
 
-Nine queries and ten trips to the live store, however many accounts there are. What cannot be
+Ten queries and ten trips to the live store, however many accounts there are. What cannot be
 read is left out, and ``costplatform_database_up`` or ``costplatform_store_up`` says so.
 """
 
@@ -29,14 +29,16 @@ from budgets.figures import InForce
 from budgets.metrics import cut
 from budgets.models import Account, Partition
 from budgets.storekeeper import PARTITION
-from spend.models import SetAside, Verification
+from spend.models import InvoiceImport, InvoiceState, SetAside, Verification
 
 log = logging.getLogger(__name__)
 
 KINDS: Final = ("organization", "team", "model", "provider", "deployment")
 """Not keys, people and tags: there may be millions, and their names are nobody's business here."""
 LIFETIME: Final = "lifetime"
+INVOICES_TOLD_MAX: Final = 200
 _BUDGET: Final = ("kind", "organization", "account", "account_id", "budget", "currency", "period")
+_INVOICE: Final = ("provider", "format")
 
 FAMILIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "costplatform_database_up": ("Whether Postgres answers.", ()),
@@ -51,6 +53,8 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "costplatform_verification_timestamp_seconds": ("When verify-ledger last ended.", ()),
     "costplatform_verification_drift_units": ("Drift that it found, in units.", ()),
     "costplatform_verification_differences": ("Differences that it found.", ()),
+    "costplatform_invoice_drift_percent": ("Drift of the newest invoice.", _INVOICE),
+    "costplatform_invoice_drifting": ("Whether it is beyond INVOICE_DRIFT_PERCENT_MAX.", _INVOICE),
     "costplatform_budget_limit": ("The most that may be spent in the period.", _BUDGET),
     "costplatform_budget_spent": ("Spent in the running period.", _BUDGET),
     "costplatform_budget_reserved": ("Held by requests in flight.", _BUDGET),
@@ -111,6 +115,7 @@ def _family(name: str, samples: list[Sample]) -> Metric:
 
 def _read(at: datetime) -> Iterator[Sample]:
     yield from _verification()
+    yield from _invoices()
     yield Sample("costplatform_set_aside_events", SetAside.objects.count())
     partition = Partition.objects.filter(number=PARTITION).first()
     if partition is not None:
@@ -125,6 +130,17 @@ def _verification() -> Iterator[Sample]:
         yield Sample("costplatform_verification_timestamp_seconds", last.at.timestamp())
         yield Sample("costplatform_verification_drift_units", last.drift_units)
         yield Sample("costplatform_verification_differences", last.differences)
+
+
+def _invoices() -> Iterator[Sample]:
+    """Tell of the newest invoice of each provider and format; of nothing there is no share."""
+    newest = InvoiceImport.objects.order_by("provider", "format", "-imported_at", "-id")
+    for each in newest.distinct("provider", "format")[:INVOICES_TOLD_MAX]:
+        labels = (cut(each.provider), each.format)
+        is_drifting = int(each.state == InvoiceState.DRIFTING)
+        yield Sample("costplatform_invoice_drifting", is_drifting, labels)
+        if each.drift_percent is not None:
+            yield Sample("costplatform_invoice_drift_percent", each.drift_percent, labels)
 
 
 def _store(partition: Partition) -> list[Sample]:

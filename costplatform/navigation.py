@@ -32,6 +32,8 @@ _GROUPS: Final = (
     ("Spend", (
         ("Ledger", "receipt_long", "spend", "spendevent"),
         ("Set aside", "report", "spend", "setaside"),
+        ("Invoices", "request_quote", "spend", "invoiceimport"),
+        ("Provider keys", "vpn_key", "spend", "providerkey"),
     )),
     ("Providers", (
         ("Deployments", "dns", "gateway", "deployment"),

@@ -177,6 +177,8 @@ except ValueError as error:
 """Private addresses that upstreams may have, each as CIDR or CIDR:port."""
 GATEWAY_ON_STORE_FAILURE = env.choice("GATEWAY_ON_STORE_FAILURE", "reject", of=("reject", "allow"))
 """Whether requests pass unchecked while the live store is away; they are charged afterwards."""
+GATEWAY_ON_UNPRICED = env.choice("GATEWAY_ON_UNPRICED", "refuse", of=("refuse", "allow"))
+"""Whether models without a price may be called; the cost is added once they have one."""
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")
@@ -187,6 +189,10 @@ BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422
 # --- Recorder --------------------------------------------------------------------------
 RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=1, high=10_000)
 RECORDER_SWEEP_SECONDS = env.integer("RECORDER_SWEEP_SECONDS", 5, low=1, high=300)
+
+# --- Invoices --------------------------------------------------------------------------
+INVOICE_DRIFT_PERCENT_MAX = env.integer("INVOICE_DRIFT_PERCENT_MAX", 1, low=0, high=100)
+"""Beyond it an import of a provider's invoice is marked as drifting, and told of."""
 
 # --- Metrics ---------------------------------------------------------------------------
 METRICS_TOKEN = env.text("METRICS_TOKEN", "")

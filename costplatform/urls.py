@@ -14,6 +14,13 @@ from gateway.api.models import (
     ModelNew,
 )
 from spend.api import SpendLogs
+from spend.invoice_api import (
+    InvoiceCompare,
+    InvoiceInfo,
+    Invoices,
+    ProviderKeyDelete,
+    ProviderKeys,
+)
 
 admin.autodiscover()
 
@@ -41,6 +48,11 @@ urlpatterns = [
         DeploymentBudgetDelete.as_view(),
         name="deployment-budget-delete",
     ),
+    path("api/v1/invoices", Invoices.as_view(), name="invoices"),
+    path("api/v1/invoices/info", InvoiceInfo.as_view(), name="invoice-info"),
+    path("api/v1/invoices/compare", InvoiceCompare.as_view(), name="invoice-compare"),
+    path("api/v1/provider-keys", ProviderKeys.as_view(), name="provider-keys"),
+    path("api/v1/provider-keys/delete", ProviderKeyDelete.as_view(), name="provider-key-delete"),
     path("", include("gateway.urls")),
 ]
 

@@ -127,7 +127,8 @@ class Candidate:
             learnt_under=_learnt_under(self.context),
             seconds=settings.GATEWAY_RESERVATION_SECONDS,
             orphan=events.encode(
-                self.described, Outcome(status=0, cost=self.offer.ceiling, usage={})
+                self.described,
+                Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=self.offer.flags),
             ),
         )
 
@@ -170,7 +171,11 @@ async def admit(
             candidate.context, until, process, lambda: _reserve(candidate, process)
         )
 
-    return await on_newest(applicant.secret, snapshot, process, make=make, use=reserve)
+    try:
+        return await on_newest(applicant.secret, snapshot, process, make=make, use=reserve)
+    except GatewayError as refusal:
+        process.unpriced.note(refusal)
+        raise
 
 
 async def on_newest(

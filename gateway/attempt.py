@@ -50,7 +50,14 @@ class Attempt:
         self._asked = asked
         self._admitted = admitted
         self._process = process
-        self.meter = Meter(price=offer.price, ceiling=offer.ceiling, prompt_bytes=len(offer.body))
+        self.meter = Meter(
+            price=offer.price,
+            ceiling=offer.ceiling,
+            model=offer.target.upstream_model,
+            prompt=asked.fields,
+            prompt_bytes=len(offer.body),
+            asked_tier=asked.service_tier,
+        )
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
 
@@ -67,6 +74,18 @@ class Attempt:
             self._process.spawn(self._abandon(exchange))
             raise
         return reply
+
+    async def settle_metered(self) -> Outcome:
+        """Settle what the meter tells, whoever goes away meanwhile; return what was settled."""
+        if self.meter.must_count:
+            counted: Outcome = await asyncio.shield(self._process.spawn(self._count_and_settle()))
+            return counted
+        return await self.settle(self.meter.outcome(settled_at=_now()))
+
+    async def _count_and_settle(self) -> Outcome:
+        settled_at = _now()
+        await self.meter.count()
+        return await self.settle(self.meter.outcome(settled_at=settled_at))
 
     async def settle(self, outcome: Outcome) -> Outcome:
         """Settle in full, also what is above the ceiling; return what was settled."""
@@ -144,7 +163,7 @@ class Attempt:
             response.close()
         failpoints.hit(failpoints.AFTER_LAST_CHUNK)
         self.meter.read_reply(body)
-        outcome = await self.settle(self.meter.outcome(settled_at=_now()))
+        outcome = await self.settle_metered()
         return Reply(response.status, response.headers | of_cost(self._admitted, outcome), body)
 
     async def _pass_error(self, response: Response) -> Reply:
@@ -304,10 +323,8 @@ class Relay:
         if self._is_settled:
             return
         self._is_settled = True
-        outcome = self._meter.outcome(settled_at=_now())
-        settling = self._process.spawn(self._attempt.settle(outcome))
-        self.when_settled(outcome.flags)
-        await asyncio.shield(settling)
+        self.when_settled(self._meter.flags)
+        await self._attempt.settle_metered()
 
     async def _drain(self) -> None:
         try:

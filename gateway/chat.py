@@ -12,7 +12,7 @@ from gateway.errors import InvalidRequest, UnsupportedParameter
 CHOICES_MAX: Final = 128
 TOKENS_ASKED_MAX: Final = 10**9
 MODEL_NAME_MAX: Final = 255
-_STANDARD_TIERS: Final = frozenset({None, "auto", "default"})
+SERVICE_TIER_MAX: Final = 24
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
 # Fields that make the provider read or do more than the bytes of the request say.
 _UNBOUNDED_FIELDS: Final = (
@@ -34,6 +34,7 @@ class ChatRequest:
     wants_usage: bool
     choices: int
     output_tokens_asked: int | None
+    service_tier: str | None
     bytes_bound_input: bool
     end_user: str
     tags: tuple[str, ...]
@@ -64,7 +65,7 @@ def parse(body: bytes, *, headers: Mapping[str, str]) -> ChatRequest:
     fields = _object(body)
     stream = _typed(fields, "stream", bool) or False
     options = _typed(fields, "stream_options", dict) or {}
-    _check_tier(fields)
+    _check_refused(fields)
     return ChatRequest(
         fields=fields,
         model=_model(fields),
@@ -72,6 +73,7 @@ def parse(body: bytes, *, headers: Mapping[str, str]) -> ChatRequest:
         wants_usage=options.get("include_usage") is True,
         choices=_count(fields, "n", at_least=1, at_most=CHOICES_MAX) or 1,
         output_tokens_asked=_output_tokens(fields),
+        service_tier=_service_tier(fields),
         bytes_bound_input=_bytes_bound(fields),
         end_user=_end_user(fields),
         tags=_tags(fields, headers),
@@ -125,16 +127,20 @@ def _output_tokens(fields: Mapping[str, Any]) -> int | None:
     return max(given) if given else None
 
 
-def _check_tier(fields: Mapping[str, Any]) -> None:
+def _check_refused(fields: Mapping[str, Any]) -> None:
     for name in _REFUSED_FIELDS:
         if fields.get(name) is not None:
             raise UnsupportedParameter(f"{name} is not supported here.", param=name)
-    tier = _typed(fields, "service_tier", str)
-    if tier not in _STANDARD_TIERS:
-        raise UnsupportedParameter(
-            "service_tier must be auto or default: other tiers have no price here.",
+
+
+def _service_tier(fields: Mapping[str, Any]) -> str | None:
+    tier: str | None = _typed(fields, "service_tier", str)
+    if tier is not None and len(tier) > SERVICE_TIER_MAX:
+        raise InvalidRequest(
+            f"service_tier must be text of at most {SERVICE_TIER_MAX} characters.",
             param="service_tier",
         )
+    return tier
 
 
 def _bytes_bound(fields: Mapping[str, Any]) -> bool:

@@ -103,6 +103,11 @@ class RequestNotFound(GatewayError):
 class ModelUnpriced(GatewayError):
     code = "unpriced_model"
 
+    def __init__(self, message: str, *, param: str, provider: str, upstream_model: str) -> None:
+        super().__init__(message, param=param)
+        self.provider = provider
+        self.upstream_model = upstream_model
+
 
 class UnboundedRequest(GatewayError):
     code = "unbounded_cost"

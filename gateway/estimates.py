@@ -181,7 +181,10 @@ def _report(
 def _deployment(applicant: Applicant, considered: Considered, count: Count) -> dict[str, Any]:
     offer, target, refusal = considered.candidate.offer, considered.target, considered.refusal
     least = pricing.least(
-        price=offer.price, input_tokens=count.tokens, choices=applicant.asked.choices
+        price=offer.price,
+        input_tokens=count.tokens,
+        choices=applicant.asked.choices,
+        service_tier=offer.service_tier,
     )
     expected = considered.expected
     return {

@@ -1,16 +1,17 @@
 """Reads the usage out of an answer as it passes, and says what the answer cost."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
 import orjson
 
-from spend import events, pricing, usage
+from gateway.written import Written
+from spend import events, pricing, prompt_tokens, tokens, usage
 from spend.components import Usage
 from spend.events import Outcome
-from spend.rates import Price
+from spend.rates import Conditions, Price
 from spend.usage import Reading
 
 DONE = b"[DONE]"
@@ -22,27 +23,33 @@ class Meter:
 
     price: Price
     ceiling: Decimal
+    model: str
+    """The upstream's name of it, which says how its tokens are counted."""
+    prompt: Mapping[str, object]
     prompt_bytes: int
     status: int = 0
-    output_bytes: int = 0
+    written: Written = field(default_factory=Written)
     reading: Reading | None = None
+    asked_tier: str | None = None
     served_tier: str | None = None
     is_done: bool = False
     is_whole: bool = False
     """The answer came to its end, so that its usage is all of it."""
     flags: set[str] = field(default_factory=set)
+    _seen: Usage | None = None
 
     def read_reply(self, body: bytes) -> None:
         """Read a whole answer."""
         try:
             reply = orjson.loads(body)
         except orjson.JSONDecodeError:
-            self.output_bytes = len(body)
+            self.written.add_unread(body)
             return
         if isinstance(reply, dict):
             self.is_whole = True
-            self.output_bytes = sum(map(len, _texts(reply, "message")))
             self._read(reply)
+            if self.must_count:
+                self.written.add_reply(reply, part="message")
 
     def read_event(self, data: bytes) -> bool:
         """Read one event of a stream; return whether it carries usage and nothing else."""
@@ -52,25 +59,52 @@ class Meter:
         try:
             chunk = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self.output_bytes += len(data)
+            self.written.add_unread(data)
             return False
         if not isinstance(chunk, dict):
             return False
-        self.output_bytes += sum(map(len, _texts(chunk, "delta")))
+        self.written.add_reply(chunk, part="delta")
         self._read(chunk)
         only_usage = chunk.get("usage") is not None and chunk.get("choices") == []
         self.is_whole = self.is_whole or only_usage
         return only_usage
 
+    @property
+    def must_count(self) -> bool:
+        """Whether the answer's own usage is not all of it, or missing."""
+        return self.reading is None or not self.is_whole
+
+    async def count(self) -> None:
+        """Count the tokens of the prompt and of what was seen of the answer."""
+        self._seen = usage.estimated(
+            input_tokens=await tokens.aside(
+                count=self._count_prompt,
+                chars=self.prompt_bytes,
+                model=self.model,
+                otherwise=tokens.of_bytes(self.prompt_bytes),
+            ),
+            output_tokens=await tokens.aside(
+                count=lambda: self.written.count(model=self.model),
+                chars=self.written.chars_at_most(),
+                model=self.model,
+                otherwise=self.written.by_bytes(),
+            ),
+        )
+
+    def _count_prompt(self) -> int:
+        return prompt_tokens.count_request(request=self.prompt, model=self.model).tokens
+
     def outcome(self, *, settled_at: datetime) -> Outcome:
-        """Return what the answer cost: by its usage, else by our own estimate, flagged."""
+        """
+        Return what the answer cost: by its usage, else by our own count, flagged; by its bytes
+        where nobody has counted.
+        """
         flags = set(self.flags)
         counted = self._counted(flags)
-        cost = pricing.cost(price=self.price, usage=counted)
-        flags |= {events.UNPRICED} if cost.unpriced else set()
+        conditions = self._conditions(flags)
+        cost = pricing.cost(price=self.price, usage=counted, conditions=conditions)
+        flags |= {events.UNPRICED} if cost.unpriced else self._unset()
         flags |= {events.OVER_CEILING} if cost.amount > self.ceiling else set()
-        if self.served_tier not in {None, "default", "standard"}:
-            flags.add(events.TIER_UNPRICED)
         return Outcome(
             status=self.status,
             cost=cost.amount,
@@ -78,6 +112,7 @@ class Meter:
             lines=cost.lines,
             flags=tuple(sorted(flags)),
             settled_at=settled_at,
+            conditions=conditions,
         )
 
     def unseen(self, *, held: Decimal, settled_at: datetime) -> Outcome:
@@ -87,8 +122,18 @@ class Meter:
         """
         return Outcome(
             status=self.status, cost=held, usage={}, settled_at=settled_at,
-            flags=tuple(sorted({*self.flags, events.ESTIMATED})),
+            flags=tuple(sorted({*self.flags, events.ESTIMATED, *self._unset()})),
         )  # fmt: skip
+
+    def _unset(self) -> set[str]:
+        return set() if self.price.is_set else {events.UNPRICED}
+
+    def _conditions(self, flags: set[str]) -> Conditions:
+        """Return what decides the price beside the counts, flagged where it has no rate."""
+        tier, is_priced = self.price.tier_of(served=self.served_tier, asked=self.asked_tier)
+        if not is_priced:
+            flags.add(events.TIER_UNPRICED)
+        return Conditions(service_tier=tier)
 
     def _counted(self, flags: set[str]) -> Usage:
         """Return what was used: as told at the end, else the most that was told or seen."""
@@ -98,7 +143,9 @@ class Meter:
         if told is not None and self.is_whole:
             return told.usage
         flags.add(events.ESTIMATED)
-        seen = usage.estimated(prompt_bytes=self.prompt_bytes, output_bytes=self.output_bytes)
+        seen = self._seen or usage.estimated(
+            input_tokens=tokens.of_bytes(self.prompt_bytes), output_tokens=self.written.by_bytes()
+        )
         return seen if told is None else usage.larger(told.usage, seen)
 
     def nothing(self, *, settled_at: datetime, flags: tuple[str, ...] = ()) -> Outcome:
@@ -113,16 +160,3 @@ class Meter:
             self.reading = usage.of_openai_chat(reported) or self.reading
         if isinstance(tier := reply.get("service_tier"), str):
             self.served_tier = tier
-
-
-def _texts(reply: dict[str, object], part: str) -> Iterator[bytes]:
-    """Yield everything that the model has written: text, refusals, reasoning and tool calls."""
-    choices = reply.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
-        written = choice.get(part) if isinstance(choice, dict) else None
-        if isinstance(written, dict):
-            for name in ("content", "refusal", "reasoning_content", "reasoning"):
-                if isinstance(text := written.get(name), str):
-                    yield text.encode(errors="replace")
-            if calls := written.get("tool_calls"):
-                yield orjson.dumps(calls)

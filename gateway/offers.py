@@ -18,14 +18,16 @@ from gateway.errors import (
     ModelUnpriced,
     NoExchangeRate,
     UnboundedRequest,
+    UnsupportedParameter,
 )
-from spend import pricing
+from spend import events, pricing
 from spend.components import Component
 from spend.pricing import UnboundedCost
-from spend.rates import Price
+from spend.rates import BATCH, UNPRICED, Price
 
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
+PERCENT: Final = Decimal("0.01")
 CEILING_UNITS_MAX: Final = 10**14
 """A hundred thousand dollars: nobody means that."""
 
@@ -41,6 +43,13 @@ class Offer:
     prior: Decimal
     """What adaptive limits hold for such a request until its like are known."""
     tokens: int
+    service_tier: str
+    """What it is asked for at; it may be served at the standard one."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What its events are marked with whatever comes of it."""
+        return () if self.price.is_set else (events.UNPRICED,)
 
 
 def make_offer(
@@ -82,8 +91,9 @@ def offer_at(
     :raises GatewayError: if it has no price there, or nothing bounds its cost
     """
     price = _price(target, snapshot, models, now)
+    service_tier = _service_tier(asked, price)
     body = asked.body_for(upstream_model=target.upstream_model)
-    ceiling = _ceiling(asked, target, price, len(body))
+    ceiling = _ceiling(asked, target, price, len(body), service_tier)
     _check_ceiling(ceiling, snapshot.currency)
     return Offer(
         target=target,
@@ -92,6 +102,7 @@ def offer_at(
         ceiling=ceiling,
         prior=_prior(price, ceiling),
         tokens=_tokens(asked, target, len(body)),
+        service_tier=service_tier,
     )
 
 
@@ -109,7 +120,8 @@ def _check_ceiling(ceiling: Decimal, currency: str) -> None:
 def _prior(price: Price, ceiling: Decimal) -> Decimal:
     """Return a share of the ceiling; what a request costs whatever it says counts in full."""
     fee = min(price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0), ceiling)
-    return fee + (ceiling - fee) * settings.ADAPTIVE_PRIOR_PERCENT / 100
+    share = money.WIDE.multiply(ceiling - fee, settings.ADAPTIVE_PRIOR_PERCENT * PERCENT)
+    return money.WIDE.add(fee, share)
 
 
 def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
@@ -119,13 +131,32 @@ def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
     return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
+def _service_tier(asked: ChatRequest, price: Price) -> str:
+    """
+    Return the service tier that is charged if it is served.
+
+    :raises UnsupportedParameter: if this price has no rates for it
+    """
+    tier, is_known = price.tier_of(served=asked.service_tier)
+    if not is_known or tier == BATCH:
+        raise UnsupportedParameter(
+            f"service_tier {asked.service_tier!r} has no price for {asked.model!r}.",
+            param="service_tier",
+        )
+    return tier
+
+
 def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: datetime) -> Price:
     currency = snapshot.currency
     price = target.price_at(now, organization_id=snapshot.organization_id)
     if price is None or not _prices_both_sides(price):
+        if settings.GATEWAY_ON_UNPRICED == "allow":
+            return Price(currency, (), UNPRICED)
         raise ModelUnpriced(
             f"{target.model_name!r} has no price, so nobody can say what it would cost.",
             param="model",
+            provider=target.provider,
+            upstream_model=target.upstream_model,
         )
     if price.currency != currency:
         raise NoExchangeRate(
@@ -156,12 +187,15 @@ def output_tokens_max(asked: ChatRequest, target: Target) -> int | None:
     return None if bound is None else bound * asked.choices
 
 
-def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
+def _ceiling(
+    asked: ChatRequest, target: Target, price: Price, body_bytes: int, service_tier: str
+) -> Decimal:
     try:
         return pricing.ceiling(
             price=price,
             input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
             output_tokens_max=output_tokens_max(asked, target),
+            service_tier=service_tier,
         )
     except UnboundedCost as error:
         param = "max_completion_tokens" if error.what == "output" else "messages"

@@ -29,6 +29,7 @@ from gateway.errors import Unavailable
 from gateway.identity import Identities
 from gateway.refusal_counts import RefusalCounts
 from gateway.shared_work import SharedWork
+from gateway.unpriced_counts import UnpricedCounts
 from gateway.upstream import Upstream
 from spend import ledger
 
@@ -85,6 +86,7 @@ class GatewayProcess:
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
         self.refusals = RefusalCounts()
+        self.unpriced = UnpricedCounts()
         self.loading: SharedWork[Counted, None] = SharedWork()
         self.estimating = asyncio.Semaphore(ESTIMATES_AT_ONCE)
         self.draining = False
@@ -267,6 +269,7 @@ class GatewayProcess:
     async def _write_refusals(self) -> None:
         try:
             await self.refusals.write(self.database)
+            await self.unpriced.write(self.database)
         except DatabaseError as error:
             log.warning("refusals_not_written", extra={"error": type(error).__name__})
 

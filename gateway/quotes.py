@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
+from typing import Final
 
 from budgets.money import EXACT
 from gateway.catalogue import deployments_of, find_target
@@ -14,7 +15,7 @@ from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, Usa
 from spend.pricing import NOTHING, Cost
 from spend.rates import PLAIN, Conditions, Price
 
-PROVIDERS_MAX = 20
+PROVIDERS_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ def find_quote(*, model: str, payer: Payer, at: datetime) -> Quote:
     provider, upstream_model, price = _found(model, payer, at)
     if price is None:
         raise ModelUnpriced(
-            f"{model!r} has no price, so nobody can say what it would cost.", param="model"
+            f"{model!r} has no price, so nobody can say what it would cost.",
+            param="model",
+            provider=provider,
+            upstream_model=upstream_model,
         )
     charged = pricebook.adjustments().apply(
         price, provider=provider, organization_id=payer.organization_id, team=payer.team, at=at
@@ -96,7 +100,12 @@ def cost_of(quote: Quote, *, usage: Usage, conditions: Conditions = PLAIN) -> Qu
     charged = pricing.cost(price=quote.charged, usage=usage, conditions=conditions)
     if listed.unpriced:
         names = ", ".join(listed.unpriced)
-        raise ModelUnpriced(f"{quote.upstream_model!r} has no price of: {names}.", param="model")
+        raise ModelUnpriced(
+            f"{quote.upstream_model!r} has no price of: {names}.",
+            param="model",
+            provider=quote.provider,
+            upstream_model=quote.upstream_model,
+        )
     return Quoted(charged.amount, listed)
 
 

@@ -73,6 +73,7 @@ class Payload:
 
 
 def encode(described: Described, outcome: Outcome) -> bytes:
+    assert isinstance(outcome.cost, Decimal), "money is never a float"
     return orjson.dumps(
         {
             **{name: getattr(described, name) for name in Described.__slots__},

@@ -5,7 +5,7 @@ One row a request; an orphan that was met by its true settle stays, beside a row
 back. Everything here runs in the recorder's transaction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -24,7 +24,9 @@ from budgets.storekeeper import Entry
 from spend import events
 from spend.events import Described, Payload
 from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour, SpendEvent
+from spend.pricing import Line
 
+COST_DECIMALS: Final = 18
 LABEL_KINDS: Final = (AccountKind.END_USER, AccountKind.TAG)
 COLUMNS: Final = tuple(str(field.column) for field in SpendEvent._meta.fields)
 _NAMES: Final = ", ".join(f'"{column}"' for column in COLUMNS)
@@ -81,6 +83,21 @@ def append(recordings: Sequence[Recording], *, now: datetime) -> Appended:
         for account in recording.entry.all_accounts
     }
     return Appended(frozenset(new_ids), frozenset(unexpected))
+
+
+def adjust(rows: Sequence[Mapping[str, object]]) -> frozenset[UUID]:
+    """
+    Add adjusting rows to ledger, roll-ups and totals; return the accounts whose counters are wrong.
+
+    Within a transaction that has the recorder locked out. Rows that are there are not added again.
+    """
+    _stage_rows([row[column] for column in COLUMNS] for row in rows)
+    _insert(f"SELECT {_NAMES} FROM spend_staged")
+    roll_up()
+    add_to_totals()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT DISTINCT account FROM ({charges_of('spend_fresh')}) charge")
+        return frozenset(account for (account,) in cursor.fetchall())
 
 
 def takes(recording: Recording, *, now: datetime) -> bool:
@@ -205,6 +222,10 @@ def _make_partition(day: date) -> int:
 
 
 def _stage(recordings: Sequence[Recording], now: datetime) -> None:
+    _stage_rows(_row(recording, now) for recording in recordings)
+
+
+def _stage_rows(rows: Iterable[Sequence[object]]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "CREATE TEMP TABLE IF NOT EXISTS spend_staged (LIKE spend_event) ON COMMIT DELETE ROWS;"
@@ -216,8 +237,8 @@ def _stage(recordings: Sequence[Recording], now: datetime) -> None:
             connection.wrap_database_errors,
             cursor.copy(f"COPY spend_staged ({_NAMES}) FROM STDIN") as copy,
         ):
-            for recording in recordings:
-                copy.write_row(_row(recording, now))
+            for row in rows:
+                copy.write_row(row)
 
 
 def _row(recording: Recording, now: datetime) -> list[object]:
@@ -244,13 +265,8 @@ def _row(recording: Recording, now: datetime) -> list[object]:
         "status": outcome.status,
         "input_tokens": events.input_tokens(outcome.usage),
         "output_tokens": events.output_tokens(outcome.usage),
-        "usage": _json({component.value: n for component, n in outcome.usage.items()}),
-        "lines": _json(
-            [
-                [line.component.value, line.quantity, str(line.rate), str(line.amount)]
-                for line in outcome.lines
-            ]
-        ),
+        "usage": as_json({component.value: n for component, n in outcome.usage.items()}),
+        "lines": lines_as_json(outcome.lines),
         "flags": flags,
         "rerating_id": None,
         **outcome.conditions._asdict(),
@@ -269,8 +285,14 @@ def _as_cost(amount: Units, described: Described) -> Decimal:
     return money.to_decimal(amount, currency=described.currency)
 
 
-def _json(value: object) -> Jsonb:
+def as_json(value: object) -> Jsonb:
     return Jsonb(value, dumps=orjson.dumps)
+
+
+def lines_as_json(lines: Iterable[Line]) -> Jsonb:
+    return as_json(
+        [[line.component.value, line.quantity, str(line.rate), str(line.amount)] for line in lines]
+    )
 
 
 def _insert(select: str, values: Sequence[Any] = ()) -> list[tuple[UUID, UUID]]:

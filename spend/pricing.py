@@ -8,10 +8,9 @@ unpriced, which is not the same as a rate of 0.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
-from typing import Final
+from typing import Final, NamedTuple
 
 from budgets.money import EXACT
 from spend.components import (
@@ -22,23 +21,23 @@ from spend.components import (
     TOKENS,
     Component,
     Usage,
-    total_of,
 )
 from spend.rates import PLAIN, STANDARD, Conditions, Price, Row, UnitRate, find
 
 NOTHING: Final = Decimal(0)
+MEASURED_TWICE: Final = frozenset({*ALTERNATIVES, Component.STATED_PICO_USD})
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
+    """A part of a cost: so many units of a class, each at this rate."""
+
     component: Component
     quantity: int
     rate: Decimal
     amount: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """An exact amount with its line items; what had no rate is named and not in the amount."""
 
     amount: Decimal
@@ -56,11 +55,13 @@ class UnboundedCost(Exception):
 
 def cost(*, price: Price, usage: Usage, conditions: Conditions = PLAIN) -> Cost:
     """Return what ``usage`` costs: the sum of its classes, each at its rate, exactly."""
-    row = price.row(total_of(usage, INPUT_COMPONENTS), conditions)
+    row = price.row(usage, conditions)
     variant = conditions.variant
     amount, lines, unpriced = NOTHING, [], []
     for component, quantity in _charged(usage, row).items():
-        rate = find(row, component, variant)
+        if not quantity:
+            continue
+        rate = find(row, component, variant) if variant else row.get(component)
         if rate is not None:
             part = rate.times(quantity)
             lines.append(Line(component, quantity, rate.of_one, part))
@@ -101,25 +102,35 @@ def ceiling(
     )
 
 
-def least(*, price: Price, input_tokens: int, choices: int = 1) -> Decimal:
+def least(
+    *, price: Price, input_tokens: int, choices: int = 1, service_tier: str = STANDARD
+) -> Decimal:
     """
     Return the least that a request can cost which is answered: its whole input at the input rate,
-    or read from the provider's cache where that is cheaper, and one token for each choice.
+    or read from the provider's cache where that is cheaper, and one token for each choice; at the
+    cheaper tier, since a request for another may be served at the standard one.
     """
     answered = {Component.OUTPUT: choices, Component.REQUEST: 1}
     return min(
-        cost(price=price, usage={component: input_tokens, **answered}).amount
+        cost(
+            price=price,
+            usage={component: input_tokens, **answered},
+            conditions=Conditions(service_tier=tier),
+        ).amount
         for component in (Component.INPUT, Component.CACHED_READ)
+        for tier in {STANDARD, service_tier}
     )
 
 
-def _charged(usage: Usage, row: Row) -> dict[Component, int]:
+def _charged(usage: Usage, row: Row) -> Usage:
     """Return what is charged of a usage: nothing by two measures."""
-    used = {component: quantity for component, quantity in usage.items() if quantity}
+    if usage.keys().isdisjoint(MEASURED_TWICE):
+        return usage
+    used = dict(usage)
     if Component.STATED_PICO_USD in used and Component.STATED_PICO_USD in row:
         return {Component.STATED_PICO_USD: used[Component.STATED_PICO_USD]}
     for counted, tokens in ALTERNATIVES.items():
-        if counted in used and any(each in used and each in row for each in tokens):
+        if counted in used and any(used.get(each) and each in row for each in tokens):
             del used[counted]
     return used
 

@@ -13,8 +13,10 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from budgets.money import EXACT, WIDE
-from spend.components import FALLBACKS, TOKENS, Component
+from spend.components import FALLBACKS, INPUT_COMPONENTS, TOKENS, Component, Usage, total_of
 
+UNPRICED: Final = "unpriced"
+"""The reference of a price that nobody has set: it has no rates."""
 STANDARD: Final = ""
 BATCH: Final = "batch"
 FAST: Final = "fast"
@@ -24,6 +26,7 @@ HALF: Final = Decimal("0.5")
 AMOUNT_DECIMALS: Final = 24
 """Where a rate is for a number of units that does not divide it, an amount is rounded here."""
 
+_multiply: Final = EXACT.multiply
 Key = Component | tuple[Component, str]
 Row = Mapping[Key, "UnitRate"]
 
@@ -54,7 +57,7 @@ class UnitRate(NamedTuple):
 
     def times(self, quantity: int) -> Decimal:
         """Multiply without rounding: the usual operator keeps 28 digits only."""
-        amount = EXACT.multiply(self.value, quantity)
+        amount = _multiply(self.value, quantity)
         return amount if self.per == 1 else _divide(amount, self.per)
 
     @property
@@ -71,9 +74,6 @@ class Table:
 
     thresholds: tuple[int, ...]
     rows: tuple[Row, ...]
-
-    def row(self, input_tokens: int) -> Row:
-        return self.rows[bisect_left(self.thresholds, input_tokens)]
 
 
 class Conditions(NamedTuple):
@@ -100,14 +100,17 @@ class Price:
 
     def __post_init__(self) -> None:
         assert not any(rate.window for rate in self.rates), "a price is of one time"
+        assert all(isinstance(rate.rate, Decimal) for rate in self.rates), "money is never a float"
         names = {STANDARD, BATCH} | {rate.service_tier for rate in self.rates}
         tables = {name: _table(self.rates, name) for name in names}
         object.__setattr__(self, "_tables", tables)
 
-    def row(self, input_tokens: int, conditions: Conditions = PLAIN) -> Row:
-        """Return the rates for a request of so many input tokens under these conditions."""
+    def row(self, usage: Usage, conditions: Conditions = PLAIN) -> Row:
+        """Return the rates for a request of this usage under these conditions."""
         table = self._tables.get(conditions.service_tier) or self._tables[STANDARD]
-        row = table.row(input_tokens)
+        thresholds = table.thresholds
+        tier = bisect_left(thresholds, total_of(usage, INPUT_COMPONENTS)) if thresholds else 0
+        row = table.rows[tier]
         factor = self.region_factors.get(conditions.region) if conditions.region else None
         if factor is None:
             return row
@@ -124,8 +127,13 @@ class Price:
         self, component: Component, *, input_tokens: int, conditions: Conditions = PLAIN
     ) -> Decimal | None:
         """Return what one unit costs in such a request, or None if it is unpriced."""
-        found = find(self.row(input_tokens, conditions), component, conditions.variant)
+        row = self.row({Component.INPUT: input_tokens}, conditions)
+        found = find(row, component, conditions.variant)
         return None if found is None else found.of_one
+
+    @property
+    def is_set(self) -> bool:
+        return self.reference != UNPRICED
 
     def tier_of(self, *, served: str | None, asked: str | None = None) -> tuple[str, bool]:
         """

@@ -35,6 +35,7 @@ from budgets.storekeeper import PARTITION, Entry, Unreadable
 from spend import events, ledger, metrics
 from spend.ledger import Recording
 from spend.models import SetAside
+from spend.services import unpriced
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def apply(
     appended = ledger.append(recordings, now=now)
     ledger.roll_up()
     ledger.add_to_totals()
+    unpriced.add_served()
     totals.make_missing(wanted=_periods(recordings))
     totals.list_reloads(appended.accounts_to_reload, revision=revision)
     return len(appended.new_ids)

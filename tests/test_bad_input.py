@@ -141,8 +141,8 @@ def valid(field: serializers.Field) -> Any:
         return valid_body(field)
     if isinstance(field, TextList):
         return ["something"]
-    if isinstance(field, BudgetDuration):
-        return "1d"
+    if isinstance(field, BudgetDuration | OneOf):
+        return field.words[0] if isinstance(field, OneOf) else "1d"
     if isinstance(field, Amount | Whole):
         return 1
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"

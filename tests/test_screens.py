@@ -14,6 +14,8 @@ from budgets import keys
 from budgets.models import ApiKey, User
 from tests import admin_site
 from tests.admin_site import HOSTILE
+from tests.conftest import Cast
+from tests.spend.invoice_support import Bill
 from tests.stack import Stack
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -179,6 +181,30 @@ def test_every_page_of_the_sidebar_fits_and_complains_of_nothing(
         browser.open(link)
         width = browser.page.evaluate("document.documentElement.scrollWidth")
         assert width <= viewport["width"], link
+
+
+def test_an_invoice_is_chosen_previewed_and_imported_by_clicking(
+    browser: Browser, root: User, cast: Cast, tmp_path: Path
+) -> None:
+    bill, file, page = Bill(cast), tmp_path / "bill.csv", browser.page
+    bill.spend("1", upstream_model="agreed")
+    file.write_bytes(bill.file(bill.line("1", model="agreed"), bill.line("2", model="missed")))
+    browser.log_in(root)
+
+    page.click("nav >> text=Invoices")
+    page.click("a[href$='/invoiceimport/add/']")
+    page.select_option("select[name=provider]", bill.provider)
+    page.select_option("select[name=format]", "generic_csv")
+    page.set_input_files("input[name=file]", str(file))
+    page.click("#preview")
+    expect(page.locator("#content")).to_contain_text("Nothing is kept yet.")
+    page.click("#import")
+
+    expect(page.locator("#content")).to_contain_text("missing in the ledger")
+    page.click("text=show every day and model")
+    expect(page.locator("#content")).to_contain_text("agreed")
+    page.click("#compare-again")
+    expect(page.locator("body")).to_contain_text("was compared again: drifting")
 
 
 def test_what_a_form_refuses_stands_beside_its_field(browser: Browser, root: User) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from django.contrib.admin.widgets import AdminTextInputWidget as TextInput
     from django.contrib.auth.forms import AdminPasswordChangeForm, UserChangeForm
     from django.core.paginator import Paginator as UncountedPaginator
+    from django.forms import ClearableFileInput as FileInput
     from django.forms import NumberInput as DecimalInput
     from django.forms import NumberInput as IntegerInput
     from django.forms import PasswordInput, Select, URLInput
@@ -34,6 +35,7 @@ else:
     from unfold.views import ChangeList
     from unfold.widgets import UnfoldAdminDecimalFieldWidget as DecimalInput
     from unfold.widgets import UnfoldAdminExpandableTextareaWidget as TextArea
+    from unfold.widgets import UnfoldAdminFileFieldWidget as FileInput
     from unfold.widgets import UnfoldAdminIntegerFieldWidget as IntegerInput
     from unfold.widgets import UnfoldAdminPasswordWidget as PasswordInput
     from unfold.widgets import UnfoldAdminSelect2Widget as SearchableSelect
@@ -45,6 +47,7 @@ __all__ = [
     "AdminPasswordChangeForm",
     "ChangeList",
     "DecimalInput",
+    "FileInput",
     "IntegerInput",
     "ModelAdmin",
     "PasswordInput",

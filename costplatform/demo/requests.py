@@ -137,8 +137,7 @@ def _settled(
     if fate in {ESTIMATED, CLIENT_GONE}:
         flags.append(events.ESTIMATED)
         used = usage.estimated(
-            prompt_bytes=BYTES_PER_TOKEN * events.input_tokens(used),
-            output_bytes=BYTES_PER_TOKEN * events.output_tokens(used),
+            input_tokens=events.input_tokens(used), output_tokens=events.output_tokens(used)
         )
     if fate == CLIENT_GONE:
         flags.append(events.CLIENT_CLOSED)

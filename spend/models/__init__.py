@@ -1,5 +1,6 @@
-"""Prices, and what was spent at them."""
+"""Prices, what was spent at them, and what providers say of it."""
 
+from spend.models.invoices import InvoiceImport, InvoiceLine, InvoiceState, ProviderKey
 from spend.models.ledger import (
     Day,
     EventKind,
@@ -20,12 +21,17 @@ from spend.models.prices import (
     PriceVersion,
     Provider,
 )
+from spend.models.reratings import Rerating
+from spend.models.unpriced import UnpricedModel
 
 __all__ = [
     "RATE_DECIMALS",
     "RATE_DIGITS",
     "Day",
     "EventKind",
+    "InvoiceImport",
+    "InvoiceLine",
+    "InvoiceState",
     "LabelDay",
     "LabelQuarterHour",
     "Model",
@@ -33,9 +39,12 @@ __all__ = [
     "PriceRate",
     "PriceVersion",
     "Provider",
+    "ProviderKey",
     "QuarterHour",
+    "Rerating",
     "Rollup",
     "SetAside",
     "SpendEvent",
+    "UnpricedModel",
     "Verification",
 ]

@@ -96,7 +96,6 @@ def test_cache_write_under_one_name_is_read_also_if_the_other_is_null() -> None:
         {"prompt_tokens": None, "completion_tokens": 1},
         {"prompt_tokens": 1, "completion_tokens": -1},
         {"prompt_tokens": True, "completion_tokens": 1},
-        {"prompt_tokens": 1.0, "completion_tokens": 1},
         {"prompt_tokens": "1", "completion_tokens": 1},
         {"prompt_tokens": TOKENS_MAX + 1, "completion_tokens": 1},
     ],
@@ -180,13 +179,8 @@ def test_plausible_report_is_always_read(reported: object) -> None:
     assert usage.of_openai_chat(reported) is not None
 
 
-@pytest.mark.parametrize(
-    ("prompt_bytes", "output_bytes", "tokens"), [(0, 0, (0, 0)), (1, 4, (1, 1)), (5, 8, (2, 2))]
-)
-def test_estimate_counts_a_token_for_every_four_bytes_rounded_up(
-    prompt_bytes: int, output_bytes: int, tokens: tuple[int, int]
-) -> None:
-    estimated = usage.estimated(prompt_bytes=prompt_bytes, output_bytes=output_bytes)
+@pytest.mark.parametrize(("counted", "told"), [(0, 0), (7, 7), (10**9 + 1, 10**9)])
+def test_estimate_takes_what_was_counted_within_bounds(counted: int, told: int) -> None:
+    estimated = usage.estimated(input_tokens=counted, output_tokens=counted)
 
-    assert (estimated[Component.INPUT], estimated[Component.OUTPUT]) == tokens
-    assert estimated[Component.REQUEST] == 1
+    assert estimated == {Component.INPUT: told, Component.OUTPUT: told, Component.REQUEST: 1}

@@ -1,0 +1,1 @@
+"""Invoices and usage exports of providers: read here, compared with the ledger elsewhere."""

@@ -1,0 +1,1 @@
+"""What changes the price book, and what corrects the ledger."""

@@ -1,0 +1,80 @@
+"""The queue of models without a price: who adds to it, and what empties it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+
+from spend.models import UnpricedModel
+
+
+@dataclass(slots=True)
+class Refused:
+    """How many requests for a model were refused, and when."""
+
+    requests: int
+    first_at: datetime
+    last_at: datetime
+
+
+def add_refused(counts: Mapping[tuple[str, str], Refused]) -> None:
+    """Add refusals by (provider, upstream model)."""
+    rows = [
+        (provider, model, each.first_at, each.last_at, each.requests)
+        for (provider, model), each in sorted(counts.items())  # in one order: no deadlocks
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO spend_unpricedmodel AS kept
+                (provider, upstream_model, first_seen_at, last_seen_at, refused, waiting,
+                 input_tokens, output_tokens)
+            VALUES (%s, %s, %s, %s, %s, 0, 0, 0)
+            ON CONFLICT (provider, upstream_model) DO UPDATE SET
+                refused = kept.refused + excluded.refused,
+                first_seen_at = least(kept.first_seen_at, excluded.first_seen_at),
+                last_seen_at = greatest(kept.last_seen_at, excluded.last_seen_at)
+            """,
+            rows,
+        )
+
+
+def add_served() -> None:
+    """Add the rows that the recorder has just inserted; within its transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO spend_unpricedmodel AS kept
+                (provider, upstream_model, first_seen_at, last_seen_at, refused, waiting,
+                 input_tokens, output_tokens)
+            SELECT provider, upstream_model, min(admitted_at), max(admitted_at), 0, count(*),
+                   sum(input_tokens), sum(output_tokens)
+            FROM spend_fresh WHERE kind = 'usage' AND flags @> ARRAY['unpriced']::varchar[]
+            GROUP BY 1, 2 ORDER BY 1, 2
+            ON CONFLICT (provider, upstream_model) DO UPDATE SET
+                waiting = kept.waiting + excluded.waiting,
+                input_tokens = kept.input_tokens + excluded.input_tokens,
+                output_tokens = kept.output_tokens + excluded.output_tokens,
+                first_seen_at = least(kept.first_seen_at, excluded.first_seen_at),
+                last_seen_at = greatest(kept.last_seen_at, excluded.last_seen_at),
+                settled_at = NULL
+            """
+        )
+
+
+def settle(
+    *, provider: str, upstream_model: str, start: datetime, end: datetime, now: datetime
+) -> None:
+    """Empty the queue of a model whose waiting requests in [start, end) were all rated."""
+    UnpricedModel.objects.filter(
+        provider=provider, upstream_model=upstream_model, first_seen_at__gte=start,
+        last_seen_at__lt=end,
+    ).update(
+        settled_at=now, refused=0, waiting=0, input_tokens=0, output_tokens=0
+    )  # fmt: skip
+
+
+def waiting() -> Sequence[UnpricedModel]:
+    """Return the models that somebody waits to have priced."""
+    return list(UnpricedModel.objects.filter(settled_at=None))
