@@ -24,6 +24,7 @@ from gateway.admission import Applicant, Candidate, Known
 from gateway.catalogue import Target
 from gateway.counters import with_counters
 from gateway.errors import LimitRefused
+from gateway.offers import Offer
 from gateway.pipeline import CHAT_COMPLETIONS, Inbound
 from gateway.process import GatewayProcess
 from gateway.queries import OWN_LEVELS
@@ -156,7 +157,8 @@ def _report(
     applicant: Applicant, considered: Sequence[Considered], counts: Mapping[str, Count]
 ) -> dict[str, Any]:
     rows = [_deployment(applicant, each, counts[each.target.upstream_model]) for each in considered]
-    dearest = max(rows, key=lambda row: Decimal(row["max"]))
+    dearest = max(rows, key=lambda row: Decimal(row["max"] or 0))
+    is_priced = all(row["max"] is not None for row in rows)
     known = [row["expected"] for row in rows if row["expected"] is not None]
     refused = [row["refusal"] for row in rows if row["refusal"] is not None]
     first = considered[0]
@@ -164,8 +166,8 @@ def _report(
         "object": "estimate",
         "model": applicant.asked.model,
         "currency": first.candidate.context.currency,
-        "min": min((row["min"] for row in rows), key=Decimal),
-        "max": dearest["max"],
+        "min": min((row["min"] for row in rows), key=Decimal) if is_priced else None,
+        "max": dearest["max"] if is_priced else None,
         "expected": max(known, key=Decimal) if known else None,
         "expected_from": first.look.learnt_from if first.look else 0,
         **{name: dearest[name] for name in ("prompt_tokens", "prompt_tokens_exact")},
@@ -180,20 +182,13 @@ def _report(
 
 def _deployment(applicant: Applicant, considered: Considered, count: Count) -> dict[str, Any]:
     offer, target, refusal = considered.candidate.offer, considered.target, considered.refusal
-    least = pricing.least(
-        price=offer.price,
-        input_tokens=count.tokens,
-        choices=applicant.asked.choices,
-        service_tier=offer.service_tier,
-    )
     expected = considered.expected
     return {
         "id": target.public_id,
         "provider": target.provider,
         "upstream_model": target.upstream_model,
         "weight": target.weight,
-        "min": money.plain(min(least, offer.ceiling)),
-        "max": money.plain(offer.ceiling),
+        **_range(applicant, offer, count),
         "expected": None if expected is None else money.plain(expected),
         "prompt_tokens": count.tokens,
         "prompt_tokens_exact": count.is_exact,
@@ -207,6 +202,19 @@ def _deployment(applicant: Applicant, considered: Considered, count: Count) -> d
         "would_be_admitted": refusal is None,
         "refusal": refusal and {"status": refusal.http_status} | refusal.told(),
     }
+
+
+def _range(applicant: Applicant, offer: Offer, count: Count) -> dict[str, str | None]:
+    """Return the least and the most; null, and not 0, where an unpriced model may be called."""
+    if not offer.price.is_set:
+        return {"min": None, "max": None}
+    least = pricing.least(
+        price=offer.price,
+        input_tokens=count.tokens,
+        choices=applicant.asked.choices,
+        service_tier=offer.service_tier,
+    )
+    return {"min": money.plain(min(least, offer.ceiling)), "max": money.plain(offer.ceiling)}
 
 
 def _budgets(context: Context, look: Look | None) -> Iterator[dict[str, Any]]:

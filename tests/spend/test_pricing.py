@@ -387,6 +387,17 @@ def test_least_takes_the_input_rate_where_the_cache_is_dearer_or_has_no_rate() -
     assert pricing.least(price=PLAIN, input_tokens=20) == 20 * 2 + 10
 
 
+def test_least_is_at_the_cheaper_tier_since_another_may_not_be_served() -> None:
+    tiered = price(
+        rate(Component.INPUT, "2"), rate(Component.OUTPUT, "10"),
+        Rate(Component.INPUT, Decimal(1), service_tier="flex"),
+        Rate(Component.OUTPUT, Decimal(20), service_tier="priority"),
+    )  # fmt: skip
+
+    assert pricing.least(price=tiered, input_tokens=20, service_tier="flex") == 20 + 10
+    assert pricing.least(price=tiered, input_tokens=20, service_tier="priority") == 40 + 10
+
+
 @given(
     cached=st.integers(0, 1_000), uncached=st.integers(0, 1_000), output=st.integers(1, 1_000),
     reasoning=st.integers(0, 1_000),
