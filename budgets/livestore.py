@@ -8,7 +8,7 @@ gateway process; it keeps every event in memory until the ledger has it.
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -16,21 +16,10 @@ from django.conf import settings
 
 from budgets import failpoints, scripts
 from budgets.contexts import Context
-from budgets.errors import (
-    BudgetBusy,
-    BudgetExceeded,
-    CountersMissing,
-    LimitReached,
-    OutcomeUnknown,
-    RateLimited,
-    ReservationEnded,
-    StaleContext,
-    StoreClosed,
-    StoreFull,
-    TooManyAtOnce,
-)
+from budgets.errors import OutcomeUnknown, StoreClosed
 from budgets.money import Units
-from budgets.reservations import Admission, Demand, Hold, Standing
+from budgets.reservations import Admission, Demand, Hold, Look
+from budgets.store_answers import admission_of, look_of, refusal_of
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.unconfirmed import Event, Unconfirmed
 
@@ -87,6 +76,24 @@ class LiveStore:
         :raises ReservationEnded: if that id was ended before
         :raises StoreUnavailable: if the store is closed or full, or did not answer
         """
+        assert demand.id, "without an id nothing is reserved"
+        detail = await self._ask_to_reserve(demand, context)
+        failpoints.hit(failpoints.AFTER_RESERVE)
+        admission = admission_of(detail)
+        self.holds[demand.id] = Hold(demand, admission, context.path_text())
+        return admission
+
+    async def look(self, demand: Demand, *, context: Context) -> Look:
+        """
+        Return what :meth:`reserve` would say to the same demand now; nothing is held or counted.
+
+        :raises StaleContext: if the context is no longer the one that applies
+        :raises CountersMissing: if counters must be loaded first
+        :raises StoreUnavailable: if the store is closed or full, or did not answer
+        """
+        return look_of(await self._ask_to_reserve(replace(demand, id=""), context))
+
+    async def _ask_to_reserve(self, demand: Demand, context: Context) -> list[bytes]:
         assert demand.ceiling >= demand.prior >= 0, "a reservation is never negative"
         not_after, generation = await self._not_after(), self.generation
         words: list[str | bytes] = [
@@ -103,14 +110,11 @@ class LiveStore:
         if outcome == b"stale":
             # It may be our idea of the store's clock that is: ask it anew.
             self._clock_offset_ms = None
-        if outcome not in {b"reserved", b"again"}:
-            raise _refusal(outcome, detail)
+        if outcome not in {b"reserved", b"again", b"looked"}:
+            raise refusal_of(outcome, detail)
         if generation != self.generation:
             raise StoreClosed  # it was reserved in a store that has been lost since
-        failpoints.hit(failpoints.AFTER_RESERVE)
-        admission = _admission(detail)
-        self.holds[demand.id] = Hold(demand, admission, context.path_text())
-        return admission
+        return detail
 
     def hold_unasked(self, demand: Demand, *, context: Context, admitted_ms: int) -> Admission:
         """Hold in memory alone what the store could not be asked for; it is told on its return."""
@@ -326,39 +330,3 @@ class LiveStore:
 def _chunks(ids: list[str]) -> Iterator[list[str]]:
     for start in range(0, len(ids), JOIN_CHUNK):
         yield ids[start : start + JOIN_CHUNK]
-
-
-def _admission(detail: Sequence[bytes]) -> Admission:
-    admitted, expected, held, observed, *counters = detail
-    pairs = zip(map(int, counters[::2]), map(int, counters[1::2]), strict=True)
-    return Admission(
-        admitted_ms=int(admitted),
-        expected=Units(int(expected)),
-        held=Units(int(held)),
-        observed=tuple(int(index) for index in observed.split(b",") if index),
-        standings=tuple(Standing(used, reserved) for used, reserved in pairs),
-    )
-
-
-def _refusal(outcome: bytes, detail: Sequence[bytes]) -> Exception:
-    if (kind := _LIMITS.get(outcome)) is not None:
-        index, used, reserved, needed, wait_ms = (int(part) for part in detail)
-        return kind(limit_index=index, used=used, reserved=reserved, needed=needed, wait_ms=wait_ms)
-    if outcome == b"missing":
-        return CountersMissing([int(part) for part in detail])
-    return _REFUSALS[outcome]()
-
-
-_LIMITS: Final[dict[bytes, type[LimitReached]]] = {
-    b"exceeded": BudgetExceeded,
-    b"busy": BudgetBusy,
-    b"limited": RateLimited,
-    b"parallel": TooManyAtOnce,
-}
-_REFUSALS: Final[dict[bytes, type[Exception]]] = {
-    b"stale": StaleContext,
-    b"ended": ReservationEnded,
-    b"late": OutcomeUnknown,
-    b"full": StoreFull,
-    b"closed": StoreClosed,
-}

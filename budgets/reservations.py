@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from budgets.errors import LimitReached
 from budgets.money import Units
 
 
@@ -44,6 +45,24 @@ class Admission:
     held: Units
     observed: tuple[int, ...] = ()
     standings: tuple[Standing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    What would become of a request now: ``refusal``, or None if it would be admitted.
+
+    ``expected`` is what adaptive limits would hold; ``learnt`` is what nine of ten such requests
+    have cost at most, ``learnt_from`` of how many; ``standings`` are those of the limits as they
+    are.
+    """
+
+    expected: Units
+    learnt: Units
+    learnt_from: int
+    refusal: LimitReached | None
+    observed: tuple[int, ...]
+    standings: tuple[Standing, ...]
 
 
 @dataclass(frozen=True, slots=True)

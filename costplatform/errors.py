@@ -30,6 +30,7 @@ from rest_framework.response import Response
 
 from budgets.errors import AlreadyMade, Conflict, InvalidInput, NotFound
 from costplatform import json
+from gateway.errors import GatewayError
 from spend.invoices.lines import BadInvoice
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,12 @@ def problem_of(error: Exception) -> Problem:
 @problem_of.register
 def _(error: InvalidInput) -> Problem:
     return Problem(400, "invalid_value", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: GatewayError) -> Problem:
+    code = error.told()["code"]
+    return Problem(error.http_status, code, error.message, error.param)
 
 
 @problem_of.register

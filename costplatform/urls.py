@@ -5,7 +5,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from costplatform import health, metrics
 from gateway.admin import platform
-from gateway.api import (
+from gateway.api.costs import CostEstimate, SpendCalculate, TokenCounter
+from gateway.api.models import (
     DeploymentBudgetDelete,
     DeploymentBudgets,
     ModelDelete,
@@ -40,6 +41,9 @@ urlpatterns = [
         "api/v1/exchange-rates/approve", ExchangeRateApprove.as_view(), name="exchange-rate-approve"
     ),
     path("api/v1/exchange-rates/reject", ExchangeRateReject.as_view(), name="exchange-rate-reject"),
+    path("spend/calculate", SpendCalculate.as_view(), name="spend-calculate"),
+    path("cost/estimate", CostEstimate.as_view(), name="cost-estimate"),
+    path("utils/token_counter", TokenCounter.as_view(), name="token-counter"),
     path("model/new", ModelNew.as_view(), name="model-new"),
     path("model/info", ModelInfo.as_view(), name="model-info"),
     path("v1/model/info", ModelInfo.as_view(), name="model-info-v1"),

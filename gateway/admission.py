@@ -5,19 +5,17 @@ its path.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from django.conf import settings
-from django.db import Error as DatabaseError
 
-from budgets import periods, snapshots
+from budgets import periods
 from budgets.contexts import Context, Limit, LimitKind, PathAccount, Terms
 from budgets.errors import (
-    CountersMissing,
     LimitReached,
     OutcomeUnknown,
     ReservationEnded,
@@ -28,11 +26,12 @@ from budgets.errors import (
 from budgets.models import AccountKind, Enforcement
 from budgets.money import Units
 from budgets.reservations import Admission, Demand
-from budgets.snapshots import Counted, KeySnapshot
+from budgets.snapshots import KeySnapshot
 from budgets.unconfirmed import Event
 from gateway import identity, metrics, refusals
 from gateway.catalogue import Catalogue
 from gateway.chat import ChatRequest
+from gateway.counters import TOO_SLOW, with_counters
 from gateway.errors import (
     GatewayError,
     NoExchangeRate,
@@ -46,10 +45,11 @@ from spend.events import Described, Outcome
 ADMISSION_SECONDS_MAX: Final = 5.0
 CLOSED_PAUSE_SECONDS: Final = 0.1
 ERROR_STATUS_MIN: Final = 400
-TOO_SLOW: Final = "The request could not be admitted in time."
-LOAD_PAUSE_SECONDS: Final = 0.01
 UNKNOWN_ADMISSION: Final = 0
 """The store fills in when it was: the reserve's answer never came."""
+
+Made = TypeVar("Made")
+Got = TypeVar("Got")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ class Applicant:
     secret: str
     request_id: str
     route: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a request is judged by: its key, the models and their prices, at one time."""
+
+    snapshot: KeySnapshot
+    models: Catalogue
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,29 +159,59 @@ async def admit(
     :raises GatewayError: why it may not, in words for the caller
     :raises StoreUnavailable: if the live store could not be asked
     """
+
+    async def make(known: Known) -> Candidate:
+        offer = make_offer(
+            applicant.asked, snapshot=known.snapshot, models=known.models, now=known.now
+        )
+        return await candidate_for(applicant, offer, known, process)
+
+    async def reserve(candidate: Candidate, until: float) -> Admitted:
+        return await with_counters(
+            candidate.context, until, process, lambda: _reserve(candidate, process)
+        )
+
+    try:
+        return await on_newest(applicant.secret, snapshot, process, make=make, use=reserve)
+    except GatewayError as refusal:
+        process.unpriced.note(refusal)
+        raise
+
+
+async def on_newest(
+    secret: str,
+    snapshot: KeySnapshot,
+    process: GatewayProcess,
+    *,
+    make: Callable[[Known], Awaitable[Made]],
+    use: Callable[[Made, float], Awaitable[Got]],
+) -> Got:
+    """
+    Return what ``use`` makes, until when it may take, of what ``make`` makes of the newest that is
+    known: read anew where the store says that it is stale, and before anything is refused by it.
+
+    :raises GatewayError: what ``make`` or ``use`` raises, or that it has taken too long
+    :raises StoreUnavailable: if the live store could not be asked
+    """
     models = await process.catalogues.get()
     until = time.monotonic() + ADMISSION_SECONDS_MAX
     is_newest = False
     while time.monotonic() < until:
         now = periods.from_milliseconds(await _now_ms(process))
         try:
-            offer = make_offer(applicant.asked, snapshot=snapshot, models=models, now=now)
-            context = await _context(applicant.asked, offer, snapshot, models, now, process)
-        except GatewayError as refusal:
+            made = await make(Known(snapshot, models, now))
+        except GatewayError:
             # What reserve lets through it checks by version; what is refused here, we do.
             if is_newest:
-                process.unpriced.note(refusal)
                 raise
             is_newest = True
-            snapshot = await process.identities.recheck(applicant.secret)
+            snapshot = await process.identities.recheck(secret)
             models = await process.catalogues.read_again()
             continue
-        described = _described(applicant, offer, snapshot)
-        candidate = Candidate(applicant.request_id, offer, context, described)
         try:
-            return await _reserve_loaded(candidate, until, process)
+            return await use(made, until)
         except StaleContext:
-            snapshot = await process.identities.read_again(applicant.secret)
+            snapshot = await process.identities.read_again(secret)
             models = await process.catalogues.read_again()
         except StoreClosed:
             # Lost, and about to be rebuilt: what was not reserved can be tried again.
@@ -197,21 +236,30 @@ def _our_time_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+async def candidate_for(
+    applicant: Applicant, offer: Offer, known: Known, process: GatewayProcess
+) -> Candidate:
+    """
+    Return the request with an offer and every limit on its path.
+
+    :raises GatewayError: if an account of its path is closed or blocked, or counts otherwise
+    """
+    context = await _context(applicant.asked, offer, known, process)
+    described = _described(applicant, offer, known.snapshot)
+    return Candidate(applicant.request_id, offer, context, described)
+
+
 async def _context(
-    asked: ChatRequest,
-    offer: Offer,
-    snapshot: KeySnapshot,
-    models: Catalogue,
-    now: datetime,
-    process: GatewayProcess,
+    asked: ChatRequest, offer: Offer, known: Known, process: GatewayProcess
 ) -> Context:
+    snapshot, models = known.snapshot, known.models
     names: list[tuple[str, str]] = [(AccountKind.TAG, tag) for tag in asked.tags]
     if asked.end_user:
         names.insert(0, (AccountKind.END_USER, asked.end_user))
     labels = await process.identities.labels(names, of=snapshot)
     identity.check_labels(labels, model=asked.model)
     return snapshot.context(
-        at=now,
+        at=known.now,
         global_version=models.version,
         model=asked.model,
         labels=labels,
@@ -252,18 +300,6 @@ def _teaches(outcome: Outcome) -> bool:
     """Return whether this is what such a request costs: served, and told by the provider."""
     was_served = 0 < outcome.status < ERROR_STATUS_MIN
     return was_served and events.ESTIMATED not in outcome.flags
-
-
-async def _reserve_loaded(candidate: Candidate, until: float, process: GatewayProcess) -> Admitted:
-    """Reserve; counters that are missing are loaded first."""
-    limits = candidate.context.limits
-    while True:
-        try:
-            return await _reserve(candidate, process)
-        except CountersMissing as missing:
-            if time.monotonic() > until:
-                raise Unavailable(TOO_SLOW, code="admission_timeout") from missing
-            await _load([limits[index] for index in missing.limit_indexes], until, process)
 
 
 async def _reserve(candidate: Candidate, process: GatewayProcess) -> Admitted:
@@ -335,26 +371,3 @@ def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Des
         exchange_rate=offer.rate.value,
         exchange_rate_date=offer.rate.day,
     )
-
-
-async def _load(limits: Sequence[Limit], until: float, process: GatewayProcess) -> None:
-    """Load counters that are missing; a crowd that misses the same loads it once."""
-    for limit in limits:
-        account, period = limit.account.id, limit.period
-        if period is None:
-            await process.store.load_in_flight(account)
-        else:
-            counter = (account, period)
-            await process.loading.do(counter, lambda c=counter: _load_one(c, until, process))  # type: ignore[misc]  # bound now, not later
-
-
-async def _load_one(counter: Counted, until: float, process: GatewayProcess) -> None:
-    """Load one from the ledger; read its total again as long as the recorder is quicker."""
-    while time.monotonic() < until:
-        try:
-            (total,) = await process.database.run(snapshots.ledger_totals, [counter])
-        except DatabaseError as error:
-            raise Unavailable("The ledger cannot be reached.", code="ledger_unavailable") from error
-        if await process.store.load(total):
-            return
-        await asyncio.sleep(LOAD_PAUSE_SECONDS)

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 from django.db import Error as DatabaseError
+from django.db.models import Q, QuerySet
 
 from budgets import snapshots
 from budgets.contexts import PathAccount, Terms
@@ -50,6 +51,13 @@ class Target:
         if self.override is not None or self.listed is None:
             return self.override
         return self.listed.price_at(at, organization_id=organization_id)
+
+    def priced_from(self, at: datetime, *, organization_id: int) -> datetime | None:
+        """Return since when that price applies; None where it is the deployment's own, or none."""
+        if self.override is not None or self.listed is None:
+            return None
+        version = self.listed.version_at(at, organization_id=organization_id)
+        return None if version is None else version.start
 
     @property
     def context_window(self) -> int | None:
@@ -120,6 +128,22 @@ def read_catalogue(*, today: date) -> Catalogue:
         pricebook.adjustments(),
         ratebook.read_table(on=today),
     )
+
+
+def find_target(*, name: str, organization_id: int) -> Target | None:
+    """Return the deployment of that name that is drawn most often, else one of that upstream."""
+    visible = deployments_of(organization_id=organization_id).select_related("credential")
+    for wanted in ({"model_name": name}, {"upstream_model": name}):
+        found = visible.filter(**wanted).order_by("-weight", "id").first()
+        if found is not None:
+            return _target(found)
+    return None
+
+
+def deployments_of(*, organization_id: int) -> QuerySet[Deployment]:
+    """Return the deployments that an organization may use."""
+    own = Q(organization=None) | Q(organization_id=organization_id)
+    return Deployment.objects.filter(own, blocked=False)
 
 
 class Catalogues:

@@ -40,12 +40,14 @@ class GatewayError(Exception):
         # OpenAI's and Anthropic's SDKs obey this header before they look at the status.
         return {"x-should-retry": "true" if self.should_retry else "false"}
 
-    def body(self, *, request_id: str) -> bytes:
-        error = {
+    def told(self) -> dict[str, Any]:
+        return {
             "message": self.message, "type": self.type, "param": self.param, "code": self.code,
-            "request_id": request_id, **self.details(),
+            **self.details(),
         }  # fmt: skip
-        return orjson.dumps({"error": error})
+
+    def body(self, *, request_id: str) -> bytes:
+        return orjson.dumps({"error": self.told() | {"request_id": request_id}})
 
 
 class Unauthorized(GatewayError):

@@ -44,15 +44,20 @@ def secret_of(headers: Mapping[str, str]) -> str:
 
     :raises Unauthorized: if it carries none that can be one
     """
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    candidates = [bearer.strip() if scheme.lower() == "bearer" else ""]
-    candidates += [headers.get("x-api-key", ""), headers.get("api-key", "")]
-    secret = next((candidate for candidate in candidates if candidate), "")
+    secret = sent_in(headers)
     if not secret:
         raise Unauthorized("Send your key as 'Authorization: Bearer sk-…'.")
     if len(secret) > keys.LENGTH_MAX or not keys.is_well_formed(secret):
         raise Unauthorized("This is not a key: check that it was copied whole.")
     return secret
+
+
+def sent_in(headers: Mapping[str, str]) -> str:
+    """Return what is sent in place of a key, or nothing."""
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    candidates = [bearer.strip() if scheme.lower() == "bearer" else ""]
+    candidates += [headers.get("x-api-key", ""), headers.get("api-key", "")]
+    return next((candidate for candidate in candidates if candidate), "")
 
 
 class Identities:

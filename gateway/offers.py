@@ -49,6 +49,8 @@ class Offer:
     prior: Decimal
     """What adaptive limits hold for such a request until its like are known."""
     tokens: int
+    service_tier: str
+    """What it is asked for at; it may be served at the standard one."""
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -83,13 +85,36 @@ def make_offer(
 
     :raises GatewayError: if the key may not, there is no such model, or nothing bounds its cost
     """
+    group = deployments_for(asked, snapshot=snapshot, models=models, now=now)
+    target = catalogue.choose(group)
+    return offer_at(target, asked=asked, snapshot=snapshot, models=models, now=now)
+
+
+def deployments_for(
+    asked: ChatRequest, *, snapshot: KeySnapshot, models: Catalogue, now: datetime
+) -> list[Target]:
+    """
+    Return the deployments that may serve the request; there is at least one.
+
+    :raises GatewayError: if the key may not, or there is no such model
+    """
     identity.check_usable(snapshot, at=now)
     if not snapshot.may_call(asked.model):
         raise ModelForbidden(f"This key may not call {asked.model!r}.", param="model")
     group = models.group(asked.model, organization_id=snapshot.organization_id)
     if not group:
         raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
-    target = catalogue.choose(group)
+    return group
+
+
+def offer_at(
+    target: Target, *, asked: ChatRequest, snapshot: KeySnapshot, models: Catalogue, now: datetime
+) -> Offer:
+    """
+    Bound the request's cost at a deployment.
+
+    :raises GatewayError: if it has no price there, or nothing bounds its cost
+    """
     price = _price(target, snapshot, models, now)
     rate = _rate(price, target, snapshot.currency, models, now)
     service_tier = _service_tier(asked, price)
@@ -105,6 +130,7 @@ def make_offer(
         ceiling=ceiling,
         prior=_prior(price, ceiling),
         tokens=_tokens(asked, target, len(body)),
+        service_tier=service_tier,
     )
 
 
@@ -189,17 +215,22 @@ def _prices_both_sides(price: Price) -> bool:
     return all(price.rate_of(side, input_tokens=0) is not None for side in sides)
 
 
-def _ceiling(
-    asked: ChatRequest, target: Target, price: Price, body_bytes: int, service_tier: str
-) -> Decimal:
+def output_tokens_max(asked: ChatRequest, target: Target) -> int | None:
+    """Return how many tokens all choices together can have, or None where nothing bounds them."""
     longest = target.longest_output
     output = asked.output_tokens_asked
     bound = longest if output is None else min(output, longest or output)
+    return None if bound is None else bound * asked.choices
+
+
+def _ceiling(
+    asked: ChatRequest, target: Target, price: Price, body_bytes: int, service_tier: str
+) -> Decimal:
     try:
         return pricing.ceiling(
             price=price,
             input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
-            output_tokens_max=None if bound is None else bound * asked.choices,
+            output_tokens_max=output_tokens_max(asked, target),
             service_tier=service_tier,
         )
     except UnboundedCost as error:

@@ -49,6 +49,8 @@ RESEND_SECONDS: Final = 1.0
 DRAIN_SECONDS_MAX: Final = 15.0
 """After the server has cut what ran on: time to read the usage of answers and to settle."""
 CONFIRM_SECONDS_MAX: Final = 5.0
+ESTIMATES_AT_ONCE: Final = 4
+"""So many prompts of estimates are counted at a time: bills wait for the same thread."""
 
 
 class GatewayProcess:
@@ -86,6 +88,7 @@ class GatewayProcess:
         self.refusals = RefusalCounts()
         self.unpriced = UnpricedCounts()
         self.loading: SharedWork[Counted, None] = SharedWork()
+        self.estimating = asyncio.Semaphore(ESTIMATES_AT_ONCE)
         self.draining = False
         self._joined = 0
         """The generation of the live store that this process has handed in all to."""

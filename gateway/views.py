@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from budgets import keys, snapshots
 from budgets.snapshots import KeySnapshot
-from gateway import identity, pipeline, process, queries
+from gateway import estimates, identity, pipeline, process, queries
 from gateway.attempt import Relay, Reply
 from gateway.catalogue import read_catalogue
 from gateway.errors import BodyTooLarge, GatewayError, RequestNotFound, Unauthorized
@@ -44,6 +44,15 @@ class ChatCompletions(GatewayView):
     def post(self, request: Request) -> HttpResponseBase:
         inbound = Inbound(route=CHAT_COMPLETIONS, headers=_headers(request), body=_body(request))
         return _response(async_to_sync(_serve)(inbound))
+
+
+class Estimate(GatewayView):
+    """``POST /v1/estimate`` tells what a chat completion request would cost; it costs nothing."""
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    def post(self, request: Request) -> HttpResponse:
+        inbound = Inbound(route=CHAT_COMPLETIONS, headers=_headers(request), body=_body(request))
+        return _json(async_to_sync(_estimate)(inbound))
 
 
 class Models(GatewayView):
@@ -88,6 +97,10 @@ class RequestDetail(GatewayView):
 
 async def _serve(inbound: Inbound) -> Reply:
     return await pipeline.serve(inbound, process=process.current())
+
+
+async def _estimate(inbound: Inbound) -> dict[str, Any]:
+    return await estimates.estimate(inbound, process=process.current())
 
 
 def _identified(request: Request) -> KeySnapshot:

@@ -80,10 +80,15 @@ class Listed:
 
     def price_at(self, at: datetime, *, organization_id: int | None = None) -> Price | None:
         """Return the organization's own price, else everybody's, else None: it is unpriced."""
+        version = self.version_at(at, organization_id=organization_id)
+        return None if version is None else version.price_at(at)
+
+    def version_at(self, at: datetime, *, organization_id: int | None = None) -> Version | None:
+        """Return what was set for the organization, else for everybody."""
         for wanted in (organization_id, None) if organization_id is not None else (None,):
             for version in self.versions:
                 if version.organization_id == wanted and version.holds(at):
-                    return version.price_at(at)
+                    return version
         return None
 
 

@@ -103,6 +103,26 @@ def ceiling(
     )
 
 
+def least(
+    *, price: Price, input_tokens: int, choices: int = 1, service_tier: str = STANDARD
+) -> Decimal:
+    """
+    Return the least that a request can cost which is answered: its whole input at the input rate,
+    or read from the provider's cache where that is cheaper, and one token for each choice; at the
+    cheaper tier, since a request for another may be served at the standard one.
+    """
+    answered = {Component.OUTPUT: choices, Component.REQUEST: 1}
+    return min(
+        cost(
+            price=price,
+            usage={component: input_tokens, **answered},
+            conditions=Conditions(service_tier=tier),
+        ).amount
+        for component in (Component.INPUT, Component.CACHED_READ)
+        for tier in {STANDARD, service_tier}
+    )
+
+
 def _charged(usage: Usage, row: Row) -> Usage:
     """Return what is charged of a usage: nothing by two measures."""
     if usage.keys().isdisjoint(MEASURED_TWICE):

@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from spend.token_cache import CountCache
 
 if TYPE_CHECKING:
     from bpe_openai import Encoding
+
+T = TypeVar("T")
 
 O200K: Final = "o200k_base"
 CL100K: Final = "cl100k_base"
@@ -112,7 +114,7 @@ def is_loaded(tokenizer: str) -> bool:
     return _encoding_name(tokenizer) in _loaded
 
 
-async def aside(*, count: Callable[[], int], chars: int, model: str, otherwise: int) -> int:
+async def aside(*, count: Callable[[], T], chars: int, model: str, otherwise: T) -> T:
     """
     Return what ``count`` counts, without keeping the event loop from its work: what is short is
     counted here, the rest in a thread, and ``otherwise`` is told where too many wait for that.

@@ -39,6 +39,8 @@ from budgets.api.fields import (
 )
 from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
+from gateway.api.costs import Objects
+from gateway.api.costs import Reply as ReplyField
 from spend.exchange_api import RateText
 from tests.api_client import Reply, master
 
@@ -280,6 +282,16 @@ def wrong_list(field: Any) -> Iterator[str]:
         yield "[]"
 
 
+def wrong_objects(field: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *OBJECTS, *NOT_JSON, "[1]", "[null]", '["a"]')
+    if not field.allow_empty:
+        yield "[]"
+
+
+def wrong_reply(_: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
+
+
 def wrong_by_name(_: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
     yield from ('{"": 1}', '{"a\\u0000b": 1}', '{"\\ud800": 1}')
@@ -296,6 +308,8 @@ WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     TextList: wrong_list,
     Metadata: wrong_metadata,
     ByName: wrong_by_name,
+    Objects: wrong_objects,
+    ReplyField: wrong_reply,
     serializers.ListSerializer: wrong_members,
     MemberOrMembers: wrong_members,
     serializers.Serializer: wrong_object,

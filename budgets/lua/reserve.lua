@@ -1,4 +1,5 @@
--- Reserve on every account of the path, or on none.
+-- Reserve on every account of the path, or on none; without an id only look what would become of
+-- it: nothing is held or counted then.
 -- ARGV: generation, not_after, stream_max, id, ceiling, prior, seconds_ms, member, path,
 --       orphan event, organization, its version, the global version, valid_from, valid_until,
 --       tokens, what it is learnt under,
@@ -8,7 +9,9 @@
 -- Returns {"reserved"|"again", admitted, expected, held, observed, used, held, ...} (observed: the
 --   indexes from 0 that would have refused; a pair for each limit, after it; "again" has neither),
 --   {"exceeded"|"busy"|"limited"|"parallel", index, used, held, needed, wait_ms},
---   {"missing", index, ...}, {"stale"}, {"ended"}, {"late"}, {"full"}, {"closed"}.
+--   {"missing", index, ...}, {"stale"}, {"ended"}, {"late"}, {"full"}, {"closed"};
+--   {"looked", expected, observed, learnt, of how many, refusal ("": none), index, used, held,
+--   needed, wait_ms, used, held, ...}.
 local LIMITS, WORDS = 18, 4
 if closed(ARGV[1]) then
   return { "closed" }
@@ -21,6 +24,7 @@ local id, ceiling, path = ARGV[4], ARGV[5], ARGV[9]
 if redis.call("EXISTS", tombstone_of(id)) == 1 then
   return { "ended" }
 end
+local looks = id == ""
 local existing = redis.call("HMGET", reservation_of(id), "admitted", "expected", "held")
 if existing[1] then
   return { "again", existing[1], existing[2], existing[3], "" }
@@ -150,6 +154,25 @@ end
 if #missing > 1 then
   return missing
 end
+
+-- Put at the end of an answer what each limit holds now.
+local function with_standings(reply)
+  for i = LIMITS, #ARGV, WORDS do
+    local code = string.lower(ARGV[i + 1])
+    local found = check[code](ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3]))
+    reply[#reply + 1] = found[2]
+    reply[#reply + 1] = found[3]
+  end
+  return reply
+end
+
+if looks then
+  local reply = { "looked", expected, table.concat(observed, ","), learnt[1] or "0", learnt[2] or "0" }
+  for _, word in ipairs(refusal or { "", 0, "0", "0", "0", 0 }) do
+    reply[#reply + 1] = word
+  end
+  return with_standings(reply)
+end
 if refusal then
   return refusal
 end
@@ -169,11 +192,6 @@ redis.call("HSET", reservation_of(id), "ceiling", ceiling, "expected", expected,
   "admitted", as_text(now), "deadline", deadline, "member", ARGV[8], "path", path,
   "event", ARGV[10], "tokens", ARGV[16], "rated", table.concat(windows, ","))
 redis.call("ZADD", OPEN, deadline, id)
-local reply = { "reserved", as_text(now), expected, held, table.concat(observed, ",") }
-for i = LIMITS, #ARGV, WORDS do
-  local code = string.lower(ARGV[i + 1])
-  local found = check[code](ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3]))
-  reply[#reply + 1] = found[2]
-  reply[#reply + 1] = found[3]
-end
-return reply
+return with_standings({
+  "reserved", as_text(now), expected, held, table.concat(observed, ","),
+})

@@ -168,17 +168,29 @@ class Bench:
         tokens: int = 0,
     ) -> "Held":
         id = id or new_id()
-        demand = Demand(
+        demand = self.demand(amount, id=id, seconds=seconds, prior=prior, tokens=tokens)
+        demand = replace(demand, orphan=orphan or demand.orphan)
+        admission = await self.store.reserve(demand, context=self.context)
+        return Held(id, admission, self.context)
+
+    def demand(
+        self,
+        amount: int,
+        *,
+        id: str = "",
+        seconds: int = SECONDS,
+        prior: int | None = None,
+        tokens: int = 0,
+    ) -> Demand:
+        return Demand(
             id=id,
             ceiling=Units(amount),
             prior=Units(amount if prior is None else prior),
             tokens=tokens,
             learnt_under=self.account.id.hex,
             seconds=seconds,
-            orphan=orphan or payload_of(self.context),
+            orphan=payload_of(self.context),
         )
-        admission = await self.store.reserve(demand, context=self.context)
-        return Held(id, admission, self.context)
 
     async def settle(self, held: "Held", cost: int, *, payload: bytes = b"") -> Event:
         event = held.event(cost, payload=payload)

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from gateway import vault
-from gateway.api import ModelParams
+from gateway.api.models import ModelParams
 from gateway.models import Credential, Deployment
 from spend.components import Component
 from spend.models import Model, PriceRate, PriceVersion, Provider

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.attempt import Attempt
+from spend import exchange
 from spend.components import Component
 from spend.rates import Price, Rate
 
@@ -32,7 +33,9 @@ def store() -> Store:
 @pytest.fixture
 def attempt(store: Store) -> Attempt:
     target = SimpleNamespace(upstream_model="gpt-4o", public_id="d")
-    offer = SimpleNamespace(price=PRICE, ceiling=Decimal(10**6), body=b"{}", target=target)
+    offer = SimpleNamespace(
+        price=PRICE, ceiling=Decimal(10**6), body=b"{}", target=target, rate=exchange.SAME
+    )
     admitted: Any = SimpleNamespace(offer=offer, unasked=False, event=lambda outcome: outcome)
     process: Any = SimpleNamespace(store=store, spawn=asyncio.create_task)
     asked: Any = SimpleNamespace(

@@ -13,7 +13,7 @@ from spend import rerating
 from spend.components import Component
 from spend.models import Model, PriceRate, PriceVersion, Provider, Rerating, UnpricedModel
 from tests.conftest import Cast
-from tests.gateway.support import CHAT, chat, recorded
+from tests.gateway.support import CHAT, HELLO, chat, post, recorded
 from tests.spend.support import rows_of
 from tests.stack import Stack, wait_until
 
@@ -171,3 +171,21 @@ def test_an_explicit_zero_is_a_price_and_nothing_waits(name: str, door: str, cas
     assert answer.status == 200
     assert recorded(answer.headers["x-request-id"]).flags == []
     assert queued(name) is None
+
+
+def test_an_estimate_queues_no_model_and_takes_no_missing_price_for_0(
+    name: str, stack: Stack, allowing: str, cast: Cast
+) -> None:
+    deploy(name)
+    secret, body = cast.key("1").secret, {"model": name, "messages": HELLO}
+
+    refused = post(stack.lane, secret, body, path="/v1/estimate")
+    allowed = post(allowing, secret, body, path="/v1/estimate").json
+    chat(stack.lane, secret, model=name)
+    wait_until(lambda: queued(name) is not None, seconds=15)
+
+    assert (refused.status, refused.error["code"]) == (400, "unpriced_model")
+    assert (allowed["min"], allowed["max"], allowed["would_be_admitted"]) == (None, None, True)
+    model = queued(name)
+    assert model is not None
+    assert model.refused == 1

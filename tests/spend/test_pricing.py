@@ -309,3 +309,45 @@ def _times(amount: str, quantity: int) -> Decimal:
     """Multiply in whole numbers, where nothing can be rounded."""
     attos = int(Decimal(amount).scaleb(18, context=EXACT)) * quantity
     return Decimal(attos).scaleb(-18, context=EXACT)
+
+
+# --- The least ---------------------------------------------------------------------------
+
+
+def test_least_is_the_prompt_from_the_cache_a_token_for_each_choice_and_the_fee() -> None:
+    assert pricing.least(price=FULL, input_tokens=20, choices=3) == 20 * 10 + 3 * 500 + 7
+
+
+def test_least_takes_the_input_rate_where_the_cache_is_dearer_or_has_no_rate() -> None:
+    dear = price(rate(Component.INPUT, "2"), rate(Component.CACHED_READ, "3"))
+
+    assert pricing.least(price=dear, input_tokens=20) == 40
+    assert pricing.least(price=PLAIN, input_tokens=20) == 20 * 2 + 10
+
+
+def test_least_is_at_the_cheaper_tier_since_another_may_not_be_served() -> None:
+    tiered = price(
+        rate(Component.INPUT, "2"), rate(Component.OUTPUT, "10"),
+        Rate(Component.INPUT, Decimal(1), service_tier="flex"),
+        Rate(Component.OUTPUT, Decimal(20), service_tier="priority"),
+    )  # fmt: skip
+
+    assert pricing.least(price=tiered, input_tokens=20, service_tier="flex") == 20 + 10
+    assert pricing.least(price=tiered, input_tokens=20, service_tier="priority") == 40 + 10
+
+
+@given(
+    cached=st.integers(0, 1_000), uncached=st.integers(0, 1_000), output=st.integers(1, 1_000),
+    reasoning=st.integers(0, 1_000),
+)  # fmt: skip
+def test_no_answer_costs_less_than_the_least_nor_the_least_more_than_the_ceiling(
+    cached: int, uncached: int, output: int, reasoning: int
+) -> None:
+    least = pricing.least(price=FULL, input_tokens=cached + uncached)
+    cost = cost_of(
+        FULL, cached_read=cached, input=uncached, output=output, reasoning=reasoning, request=1
+    )
+    ceiling = pricing.ceiling(price=FULL, input_tokens_max=cached + uncached, output_tokens_max=1)
+
+    assert least <= cost
+    assert least <= ceiling
