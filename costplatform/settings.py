@@ -184,6 +184,15 @@ if not re.fullmatch(r"[A-Z]{3}", PLATFORM_CURRENCY):
     raise env.SettingError("PLATFORM_CURRENCY", "must be a currency code such as USD")
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
 
+# --- Prices ----------------------------------------------------------------------------
+PRICES_URL = env.text("PRICES_URL", "")
+if PRICES_URL and not re.fullmatch(r"https?://[^\s@]+", PRICES_URL):
+    raise env.SettingError("PRICES_URL", "must be an http or https address without a password")
+"""Where a price map in LiteLLM's form is fetched every day, to be proposed; empty: nowhere."""
+PRICES_FETCH_SECONDS_MAX = env.integer("PRICES_FETCH_SECONDS_MAX", 60, low=1, high=600)
+PRICE_JUMP_MAX = env.integer("PRICE_JUMP_MAX", 10, low=2, high=1_000_000)
+"""A rate of a list that changes by more than this factor is only taken if it is confirmed."""
+
 # --- Recorder --------------------------------------------------------------------------
 RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=1, high=10_000)
 RECORDER_SWEEP_SECONDS = env.integer("RECORDER_SWEEP_SECONDS", 5, low=1, high=300)

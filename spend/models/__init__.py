@@ -20,6 +20,7 @@ from spend.models.prices import (
     PriceVersion,
     Provider,
 )
+from spend.models.proposals import PriceProposal, ProposalState
 
 __all__ = [
     "RATE_DECIMALS",
@@ -30,8 +31,10 @@ __all__ = [
     "LabelQuarterHour",
     "Model",
     "PriceAdjustment",
+    "PriceProposal",
     "PriceRate",
     "PriceVersion",
+    "ProposalState",
     "Provider",
     "QuarterHour",
     "Rollup",

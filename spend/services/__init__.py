@@ -1,0 +1,1 @@
+"""What may change prices: one module a subject."""
