@@ -15,6 +15,7 @@ usage: costplatform COMMAND [--help] …
   up             run everything: Postgres, Valkey, web, recorder, worker, beat
   verify-ledger  prove that the ledger and all sums agree
   demo           make months of example spend
+  prices         compare price lists with the price book, and take over what is approved
   recorder       write finished calls to the ledger
   sandbox        a provider that costs nothing, for trying things out
   seed           make the first admin, the demo key and the price book, where missing

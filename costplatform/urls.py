@@ -13,6 +13,7 @@ from gateway.api import (
     ModelNew,
 )
 from spend.api import SpendLogs
+from spend.api_proposals import PriceProposalApply, PriceProposalReject, PriceProposals
 
 admin.autodiscover()
 
@@ -36,6 +37,17 @@ urlpatterns = [
         "api/v1/deployment-budgets/delete",
         DeploymentBudgetDelete.as_view(),
         name="deployment-budget-delete",
+    ),
+    path("api/v1/price-proposals", PriceProposals.as_view(), name="price-proposals"),
+    path(
+        "api/v1/price-proposals/<int:proposal_id>/apply",
+        PriceProposalApply.as_view(),
+        name="price-proposal-apply",
+    ),
+    path(
+        "api/v1/price-proposals/<int:proposal_id>/reject",
+        PriceProposalReject.as_view(),
+        name="price-proposal-reject",
     ),
     path("", include("gateway.urls")),
 ]

@@ -114,6 +114,7 @@ def endpoints() -> Iterator[Endpoint]:
         for method in ("get", "post", "patch"):
             if hasattr(view, method):
                 path = str(pattern.pattern).replace("<path:key>", "sk-0123456789abcdef")
+                path = path.replace("<int:proposal_id>", "1")
                 yield Endpoint(path, method, getattr(view, method).takes)
 
 
@@ -143,6 +144,8 @@ def valid(field: serializers.Field) -> Any:
         return "1d"
     if isinstance(field, Amount):
         return 1
+    if isinstance(field, OneOf):
+        return field.words[0]
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
     return "something"
 

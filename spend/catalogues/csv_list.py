@@ -36,9 +36,9 @@ OPTIONAL: Final[Mapping[str, str]] = {
 COLUMNS: Final = (*REQUIRED, *OPTIONAL)
 RATE: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,40})?", re.ASCII)
 COUNT: Final = re.compile(r"[0-9]{1,10}", re.ASCII)
+TIME: Final = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{6})?)?"
 DATE: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2}))?",
-    re.ASCII,
+    rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:T{TIME}(?:Z|[+-][0-9]{{2}}:[0-9]{{2}}))?", re.ASCII
 )
 YEARS: Final = range(2000, 2101)
 
