@@ -78,7 +78,7 @@ def _is_wanted(name: str, row: Row) -> bool:
         row.get("mode") in MODES
         and provider in PROVIDERS
         and not PARTICULAR.match(name)
-        and litellm.read_row(name, row) is not None
+        and litellm.read_row(name, _cut(row)) is not None
     )
 
 
