@@ -32,7 +32,7 @@ class ListProposals(Paged):
 class Propose(Strict):
     """``content`` is the list as text; that of ``genai-prices`` is installed and needs none."""
 
-    source = OneOf(sources.NAMES)
+    source = OneOf(sources.NAMES)  # type: ignore[assignment]  # DRF has an attribute of that name
     content = Text(max_length=CONTENT_CHARACTERS_MAX, **OPTIONAL)
 
 

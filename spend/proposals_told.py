@@ -1,26 +1,29 @@
 """Price changes in words, for the command line and the admin."""
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from budgets import money
 from spend.catalogues import recorded
 from spend.catalogues.diff import Change, Difference, Kind
+from spend.catalogues.listing import BEGINNING
 from spend.components import MILLISECONDS, TOKENS, Component
 
 MILLION: Final = 10**6
 SECOND_MS: Final = 1_000
 LINES_MAX: Final = 500
-COUNT_WORDS: Final[Mapping[str, str]] = {
-    "new_models": "new models",
-    "new_prices": "new prices",
-    "corrections": "corrections",
-    "kept": "kept as made by hand",
-    "jumps": "to be confirmed",
-    "withdrawn": "withdrawn",
-    "unchanged": "unchanged",
+COUNT_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "new_models": ("new model", "new models"),
+    "new_prices": ("new price", "new prices"),
+    "corrections": ("correction", "corrections"),
+    "kept": ("kept as made by hand", "kept as made by hand"),
+    "jumps": ("to be confirmed", "to be confirmed"),
+    "withdrawn": ("withdrawn", "withdrawn"),
+    "unchanged": ("unchanged", "unchanged"),
 }
+"""What is counted, in words for one and for several."""
 KIND_WORDS: Final[Mapping[Kind, str]] = {
     Kind.NEW_MODEL: "new model",
     Kind.NEW_PRICE: "new price",
@@ -32,7 +35,9 @@ KIND_WORDS: Final[Mapping[Kind, str]] = {
 def counts(counted: Mapping[str, int]) -> str:
     """Return what there is how often, without what there is not."""
     parts = [
-        f"{counted[name]:,} {words}" for name, words in COUNT_WORDS.items() if counted.get(name)
+        f"{counted[name]:,} {one if counted[name] == 1 else several}"
+        for name, (one, several) in COUNT_WORDS.items()
+        if counted.get(name)
     ]
     return ", ".join(parts) or "nothing"
 
@@ -93,12 +98,18 @@ def lines(found: Difference) -> Iterator[str]:
     yield counts(sums)
 
 
+def start_words(effective_from: datetime | None) -> str:
+    """Return from when on a change holds; None is the moment at which it is applied."""
+    if effective_from is None:
+        return "from when it is applied"
+    is_dated = effective_from > BEGINNING
+    return f"from {effective_from:%Y-%m-%d %H:%M} UTC" if is_dated else "from the beginning"
+
+
 def _told(change: Change) -> Iterator[str]:
-    start = f"{change.price.effective_from:%Y-%m-%d}"
-    if change.starts_when_applied:
-        start = "when applied"
+    start = start_words(None if change.starts_when_applied else change.price.effective_from)
     jump = "; needs confirmation" if change.needs_confirmation else ""
-    yield f"{change.called}: {KIND_WORDS[change.kind]}, from {start}{jump}"
+    yield f"{change.called}: {KIND_WORDS[change.kind]}, {start}{jump}"
     for line in lines_of(recorded.recorded(change, provider_name="")):
         component = line["component"]
         old, new = amount(component, line["old"]), amount(component, line["new"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
@@ -172,7 +173,7 @@ def _shown(change: recorded.Recorded) -> ChangeShown:
         called=recorded.called(change),
         model=change["model"],
         kind=proposals_told.KIND_WORDS[Kind(change["kind"])],
-        start=f"from {said[:10]}" if said else "from when it is applied",
+        start=proposals_told.start_words(datetime.fromisoformat(said) if said else None),
         currency=change["currency"],
         is_kept=is_kept,
         needs_confirmation=change["needs_confirmation"] and not is_kept,

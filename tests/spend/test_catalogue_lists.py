@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -139,7 +140,7 @@ def test_providers_get_the_price_books_names(row: str, called: str) -> None:
 
 
 def test_the_seed_is_made_from_its_own_source_and_has_what_genai_lacks() -> None:
-    path = make_seed.Path(make_seed.__file__).with_name(sources.SEED_FILE)
+    path = Path(make_seed.__file__).with_name(sources.SEED_FILE)
     rows = litellm_checks.rows_of(path.read_bytes())
     models = sources.read_seed().models
 
@@ -156,7 +157,7 @@ def test_the_seed_is_made_from_its_own_source_and_has_what_genai_lacks() -> None
 
 
 def test_the_notice_of_the_seeds_authors_lies_beside_it() -> None:
-    notice = make_seed.Path(make_seed.__file__).with_name("NOTICE").read_text()
+    notice = Path(make_seed.__file__).with_name("NOTICE").read_text()
 
     assert "Copyright (c) 2023 Berri AI" in notice
     assert "Permission is hereby granted" in notice

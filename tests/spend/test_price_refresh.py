@@ -171,7 +171,10 @@ def test_a_list_that_drips_is_given_up_in_time(server: Server) -> None:
 
 
 def test_a_silent_server_is_given_up_in_time(server: Server) -> None:
-    server.answer = lambda request: server.go_on.wait(30) and None
+    def say_nothing(request: BaseHTTPRequestHandler) -> None:
+        server.go_on.wait(30)
+
+    server.answer = say_nothing
 
     with pytest.raises(fetching.FetchFailed, match="slow"):
         fetching.fetch(server.url, seconds_max=1)
