@@ -24,6 +24,7 @@ from spend.catalogues.diff import Kind
 from spend.models import PriceProposal, ProposalState
 from spend.services import price_imports
 
+OPEN_COUNTED_MAX: Final = 99
 CHANGES_SHOWN_MAX: Final = 500
 LINES_SHOWN_MAX: Final = 40
 WITHDRAWN_SHOWN_MAX: Final = 100
@@ -59,8 +60,9 @@ class ChangeShown:
 
 
 def open_count() -> int:
-    """Return how many proposals wait for somebody."""
-    return PriceProposal.objects.filter(state=ProposalState.PROPOSED).count()
+    """Return how many proposals wait for somebody; more than fit beside a link are not counted."""
+    waiting = PriceProposal.objects.filter(state=ProposalState.PROPOSED).order_by()
+    return len(waiting.values_list("pk", flat=True)[:OPEN_COUNTED_MAX])
 
 
 @require_POST

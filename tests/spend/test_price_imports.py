@@ -2,17 +2,20 @@
 
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import ProgrammingError, connection, transaction
+from django.db import ProgrammingError, connection, connections, transaction
 
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import Change
 from budgets.snapshots import GLOBAL_SCOPE
+from costplatform import seeding
 from spend import pricebook
+from spend.catalogues import sources
 from spend.catalogues.diff import Kind
 from spend.catalogues.listing import BEGINNING, ListedModel, ListedPrice, Listing
 from spend.components import Component
@@ -313,3 +316,31 @@ def test_a_rejection_says_why(note: str, vendor: Vendor) -> None:
 
     with pytest.raises(InvalidInput, match="must say why"):
         price_imports.reject(proposal_id=proposal.pk, by=BY, now=NOW, note=note)
+
+
+def test_applied_by_two_at_once_it_is_applied_once(vendor: Vendor) -> None:
+    proposal = vendor.propose(vendor.model("m", "0.001"))
+
+    def apply() -> str:
+        try:
+            return price_imports.apply(proposal_id=proposal.pk, by=BY, now=NOW).state
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        states = [each.result() for each in [pool.submit(apply) for _ in range(4)]]
+
+    assert states == [ProposalState.APPLIED] * 4
+    assert vendor.version("m").rates.count() == 1
+
+
+def test_the_first_start_adds_the_list_that_comes_along_once() -> None:
+    from_seed = PriceVersion.objects.filter(source=sources.SEED)
+    before = from_seed.count()
+
+    seeding.seed(now=NOW)
+
+    assert before > 200
+    assert from_seed.count() == before
+    both = Model.objects.filter(prices__source=sources.GENAI).filter(prices__source=sources.SEED)
+    assert not both.exists()
