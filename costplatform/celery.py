@@ -19,6 +19,14 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.fetch_exchange_rates",
         "schedule": timedelta(minutes=5),
     },
+    "propose fetched prices": {
+        "task": "spend.tasks.propose_fetched_prices",
+        "schedule": timedelta(days=1),
+    },
+    "propose prices of an upgraded package": {
+        "task": "spend.tasks.propose_upgraded_prices",
+        "schedule": timedelta(hours=1),
+    },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",
         "schedule": timedelta(days=1),

@@ -17,6 +17,7 @@ usage: costplatform COMMAND [--help] …
   reconcile      compare a provider's invoice with the ledger
   exchange-rates list, import, seed and fetch what currencies are worth
   demo           make months of example spend
+  prices         compare price lists with the price book, and take over what is approved
   recorder       write finished calls to the ledger
   sandbox        a provider that costs nothing, for trying things out
   seed           make the first admin, the demo key and the price book, where missing

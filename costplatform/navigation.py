@@ -11,6 +11,7 @@ from django.urls import reverse
 from budgets.models import ApiKey
 from gateway.models import Deployment
 from spend.admin import dashboard as figures
+from spend.admin import proposals
 
 # Title, icon, app and model of each page, and its name where it is not the list; who may not
 # view the model does not see the link.
@@ -41,6 +42,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Price proposals", "rule", "spend", "priceproposal"),
         ("Exchange rates", "currency_exchange", "spend", "exchangerate"),
         ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),
     )),
@@ -89,12 +91,23 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
     for title, pages in _GROUPS:
         items = [
-            {"title": name, "icon": icon, "link": reverse(_page(app, model, *page))}
+            {
+                "title": name,
+                "icon": icon,
+                "link": reverse(_page(app, model, *page)),
+                **_badge(model),
+            }
             for name, icon, app, model, *page in pages
             if _may(request, f"{app}.view_{model}")
         ]
         if items:
             yield {"title": title, "separator": True, "items": items}
+
+
+def _badge(model: str) -> dict[str, Any]:
+    """Return a number beside the link where something waits for somebody."""
+    waiting = proposals.open_count() if model == "priceproposal" else 0
+    return {"badge": waiting, "badge_variant": "warning"} if waiting else {}
 
 
 def _page(app: str, model: str, page: str = "") -> str:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -19,9 +19,10 @@ from costplatform import env
 from gateway.models import Deployment
 from gateway.providers import SANDBOX
 from gateway.services import create_deployment
-from spend.catalogues import genai, importing
+from spend.catalogues import importing, sources
 from spend.components import Component
 from spend.models import Model, PriceRate, PriceVersion, Provider
+from spend.services import price_imports
 
 ADMIN: Final = "admin"
 DEMO_KEY: Final = "demo"
@@ -62,8 +63,10 @@ def seed(*, now: datetime) -> Seeded:
         ours = Member.objects.filter(supervised=True, name__startswith=f"{socket.gethostname()}:")
         ours.delete()
     with acting("seed"):
-        if not Model.objects.filter(prices__source=genai.SOURCE).exists():
-            importing.add_unknown(genai.read())
+        if not Model.objects.filter(prices__source=sources.GENAI).exists():
+            importing.add_unknown(sources.read(source=sources.GENAI))
+        if not Model.objects.filter(prices__source=sources.SEED).exists():
+            _add_seed_prices()
         password = _make_admin()
         key = _make_sandbox(now=now) if settings.SANDBOX else None
     return Seeded(
@@ -72,6 +75,13 @@ def seed(*, now: datetime) -> Seeded:
         demo_key=key,
         demo_model=REQUEST_MODEL,
     )
+
+
+def _add_seed_prices() -> None:
+    """Add models of the list that comes with us, but for names that are charged already."""
+    listing, book = sources.read_seed(), price_imports.book()
+    unknown = tuple(each for each in listing.models if book.charged_as(each) is None)
+    importing.add_unknown(replace(listing, models=unknown))
 
 
 def _make_admin() -> str | None:

@@ -1,5 +1,6 @@
 """All settings, in one place. What the environment may say is read by ``costplatform.env``."""
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -189,13 +190,24 @@ EXCHANGE_RATE_STALE_DAYS = env.integer("EXCHANGE_RATE_STALE_DAYS", 4, low=0, hig
 """A rate older than so many days still counts; what it converts is flagged."""
 EXCHANGE_RATE_JUMP_MAX = env.factor("EXCHANGE_RATE_JUMP_MAX", "1.2", high=100)
 """By which factor a rate may differ from the one before it without a person looking at it."""
+FETCHED_FROM = re.compile(r"https?://[^\s@]+")
+NOT_FETCHED_FROM = "must be an http or https address without a password"
 EXCHANGE_RATES_URL = env.text(
     "EXCHANGE_RATES_URL", "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-daily.xml"
 )
 """Where rates are fetched from; empty: nowhere."""
-if EXCHANGE_RATES_URL and not EXCHANGE_RATES_URL.startswith(("https://", "http://")):
-    raise env.SettingError("EXCHANGE_RATES_URL", "must begin with https:// or http://")
+if EXCHANGE_RATES_URL and not FETCHED_FROM.fullmatch(EXCHANGE_RATES_URL):
+    raise env.SettingError("EXCHANGE_RATES_URL", NOT_FETCHED_FROM)
 BUDGET_DENY_STATUS = int(env.choice("BUDGET_DENY_STATUS", "429", of=("429", "422", "402", "403")))
+
+# --- Prices ----------------------------------------------------------------------------
+PRICES_URL = env.text("PRICES_URL", "")
+if PRICES_URL and not FETCHED_FROM.fullmatch(PRICES_URL):
+    raise env.SettingError("PRICES_URL", NOT_FETCHED_FROM)
+"""Where a price map in LiteLLM's form is fetched every day, to be proposed; empty: nowhere."""
+PRICES_FETCH_SECONDS_MAX = env.integer("PRICES_FETCH_SECONDS_MAX", 60, low=1, high=600)
+PRICE_JUMP_MAX = env.integer("PRICE_JUMP_MAX", 10, low=2, high=1_000_000)
+"""A rate of a list that changes by more than this factor is only taken if it is confirmed."""
 
 # --- Recorder --------------------------------------------------------------------------
 RECORDER_BATCH_EVENTS_MAX = env.integer("RECORDER_BATCH_EVENTS_MAX", 1_000, low=1, high=10_000)

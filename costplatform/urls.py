@@ -14,6 +14,7 @@ from gateway.api.models import (
     ModelNew,
 )
 from spend.api import SpendLogs
+from spend.api_proposals import PriceProposalApply, PriceProposalReject, PriceProposals
 from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
 from spend.invoice_api import (
     InvoiceCompare,
@@ -59,6 +60,17 @@ urlpatterns = [
     path("api/v1/invoices/compare", InvoiceCompare.as_view(), name="invoice-compare"),
     path("api/v1/provider-keys", ProviderKeys.as_view(), name="provider-keys"),
     path("api/v1/provider-keys/delete", ProviderKeyDelete.as_view(), name="provider-key-delete"),
+    path("api/v1/price-proposals", PriceProposals.as_view(), name="price-proposals"),
+    path(
+        "api/v1/price-proposals/<int:proposal_id>/apply",
+        PriceProposalApply.as_view(),
+        name="price-proposal-apply",
+    ),
+    path(
+        "api/v1/price-proposals/<int:proposal_id>/reject",
+        PriceProposalReject.as_view(),
+        name="price-proposal-reject",
+    ),
     path("", include("gateway.urls")),
 ]
 

@@ -1,4 +1,4 @@
-"""What the recorder counts."""
+"""What the recorder and the tasks of the price book count."""
 
 from typing import Final
 
@@ -16,6 +16,15 @@ _SWEEPS: Final = Counter(
 _ORPHANS: Final = Counter(
     "costplatform_recorder_orphans", "Reservations settled as orphans.", registry=REGISTRY
 )
+_REFRESHES: Final = Counter(
+    "costplatform_price_refreshes", "Price lists looked at by the clock.",
+    ("source", "outcome"), registry=REGISTRY,
+)  # fmt: skip
+
+
+def prices_refreshed(*, source: str, outcome: str) -> None:
+    """Count that the clock has looked at a price list, and what came of it."""
+    _REFRESHES.labels(source, outcome).inc()
 
 
 def batch_recorded(*, rows: int) -> None:

@@ -13,6 +13,7 @@ from budgets.money import EXACT
 from spend import windows
 from spend.components import Component
 from spend.models import Model, PriceAdjustment, PriceRate, PriceVersion
+from spend.rates import RATE_MAX as RATE_MAX
 from spend.rates import Price, Rate, adjusted
 
 OVERRIDE_FIELDS: Final[Mapping[str, Component]] = {
@@ -28,7 +29,6 @@ OVERRIDE_FIELDS: Final[Mapping[str, Component]] = {
 }
 """LiteLLM's price fields that a deployment may carry, in US dollars a unit."""
 OVERRIDE_CURRENCY: Final = "USD"
-RATE_MAX: Final = Decimal(10**6)
 PERCENT: Final = Decimal("0.01")
 
 

@@ -23,6 +23,8 @@ FAST: Final = "fast"
 PRIORITY: Final = "priority"
 STANDARD_NAMES: Final = frozenset({"", "auto", "default", "standard", "on_demand"})
 HALF: Final = Decimal("0.5")
+RATE_MAX: Final = Decimal(10**6)
+"""The most that so many units may cost; more is a slip of the decimal point."""
 AMOUNT_DECIMALS: Final = 24
 """Where a rate is for a number of units that does not divide it, an amount is rounded here."""
 

@@ -1,9 +1,12 @@
 from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
-from spend import fetching, ledger
+from spend import fetching, ledger, metrics
+from spend.catalogues import sources
+from spend.services import price_refresh
 
 DAYS_AHEAD = 7
 
@@ -19,3 +22,22 @@ def make_partitions_ahead(**_: object) -> None:
 def fetch_exchange_rates(**_: object) -> None:
     """Fetch the exchange rates if that is due; safe to run twice, late, or not at all."""
     fetching.fetch_if_due(now=timezone.now())
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no stubs
+def propose_fetched_prices(**_: object) -> None:
+    """Fetch PRICES_URL, if there is one, and propose what it would change; safe to run twice."""
+    if settings.PRICES_URL:
+        outcome = price_refresh.propose_fetched(
+            url=settings.PRICES_URL,
+            seconds_max=settings.PRICES_FETCH_SECONDS_MAX,
+            now=timezone.now(),
+        )
+        metrics.prices_refreshed(source=sources.LITELLM, outcome=outcome)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no stubs
+def propose_upgraded_prices(**_: object) -> None:
+    """Propose what a new version of genai-prices would change; safe to run twice."""
+    outcome = price_refresh.propose_upgraded(now=timezone.now())
+    metrics.prices_refreshed(source=sources.GENAI, outcome=outcome)

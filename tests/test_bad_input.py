@@ -143,6 +143,7 @@ def endpoints() -> Iterator[Endpoint]:
         for method in ("get", "post", "patch"):
             if hasattr(view, method):
                 path = str(pattern.pattern).replace("<path:key>", "sk-0123456789abcdef")
+                path = path.replace("<int:proposal_id>", "1")
                 yield Endpoint(path, method, getattr(view, method).takes)
 
 
@@ -174,7 +175,7 @@ def valid(field: serializers.Field) -> Any:
         if isinstance(field, kind):
             return value
     assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
-    return "something"
+    return field.words[0] if isinstance(field, OneOf) else "something"
 
 
 def valid_body(wanted: serializers.Serializer) -> dict[str, Any]:

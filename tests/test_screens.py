@@ -2,8 +2,11 @@
 
 import base64
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,6 +19,7 @@ from tests import admin_site
 from tests.admin_site import HOSTILE
 from tests.conftest import Cast
 from tests.spend.invoice_support import Bill
+from tests.spend.test_price_imports import Vendor
 from tests.stack import Stack
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -218,3 +222,22 @@ def test_what_a_form_refuses_stands_beside_its_field(browser: Browser, root: Use
     expect(browser.page.locator(".field-soft_budget")).to_contain_text(
         "Must not be above the limit."
     )
+
+
+def test_a_jump_is_ticked_and_a_price_proposal_applied_by_clicking(
+    browser: Browser, root: User
+) -> None:
+    vendor = Vendor(slug=f"v-{uuid.uuid4().hex[:12]}", source="a price list")
+    vendor.take(vendor.model("jumps", "0.0000025", "0.00001"))
+    proposal = vendor.propose(
+        vendor.model("jumps", "0.00005", "0.000012"), vendor.model("new", "0.000001")
+    )
+    browser.log_in(root)
+
+    browser.open(f"/admin/spend/priceproposal/{proposal.pk}/change/")
+    expect(browser.page.locator("#content")).to_contain_text("×20")
+    browser.page.check("input[name=confirm]")
+    browser.page.click("#apply")
+
+    expect(browser.page.locator("#content")).to_contain_text("2 of these changes are prices now")
+    assert vendor.input_rate("jumps", at=datetime.now(UTC)) == Decimal("0.00005")

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from django.db import transaction
 
+from spend.catalogues.checks import rounded
 from spend.catalogues.listing import ListedModel, ListedPrice, Listing
-from spend.models import RATE_DECIMALS, Model, PriceRate, PriceVersion, Provider
+from spend.models import Model, PriceRate, PriceVersion, Provider
 from spend.rates import Rate
 
 
@@ -72,16 +72,6 @@ def rate_rows(version: PriceVersion, rates: Iterable[Rate]) -> list[PriceRate]:
         )
         for rate in rates
     ]  # fmt: skip
-
-
-def rounded(rate: Decimal) -> Decimal:
-    """Return a list's rate with the decimals that are kept: half even, in the eighteenth."""
-    return rate.quantize(Decimal(1).scaleb(-RATE_DECIMALS)) if _is_long(rate) else rate
-
-
-def _is_long(rate: Decimal) -> bool:
-    exponent = rate.as_tuple().exponent
-    return isinstance(exponent, int) and -exponent > RATE_DECIMALS
 
 
 def _add(provider: Provider, listed: Sequence[ListedModel], listing: Listing) -> int:

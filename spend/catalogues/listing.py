@@ -10,6 +10,17 @@ from spend.rates import Rate
 
 BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
 """From when on a price without a start date applies."""
+NAME_SHOWN_MAX: Final = 120
+
+
+class InvalidPriceList(ValueError):
+    """The list is not of its form, or larger than is read; names the model and field, if one is."""
+
+    def __init__(self, problem: str, *, model: str = "", field: str = "") -> None:
+        where = ": ".join(each[:NAME_SHOWN_MAX] for each in (model, field) if each)
+        super().__init__(f"{where} {problem}" if where else problem)
+        self.model = model
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)

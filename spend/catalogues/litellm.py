@@ -7,7 +7,6 @@ and none for a class of tokens there, the class costs what the map's readers cha
 this need not be known later, such rates are written out.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,13 +15,18 @@ from typing import Any, Final
 
 from budgets.money import EXACT
 from spend import windows
-from spend.catalogues.listing import BEGINNING, ListedModel, ListedPrice, Listing
+from spend.catalogues import litellm_checks
+from spend.catalogues.listing import (
+    BEGINNING,
+    InvalidPriceList,
+    ListedModel,
+    ListedPrice,
+    Listing,
+)
 from spend.components import FALLBACKS, Component
-from spend.rates import BATCH, HALF, STANDARD, Rate
+from spend.rates import BATCH, HALF, RATE_MAX, STANDARD, Rate
 
 SOURCE: Final = "litellm"
-BYTES_MAX: Final = 32 * 2**20
-ROWS_MAX: Final = 20_000
 SAMPLE: Final = "sample_spec"
 SECOND_MS: Final = 1_000
 
@@ -106,34 +110,29 @@ REGIONS: Final = re.compile(r"regional_processing_uplift_multiplier_(?P<region>[
 PIXELS: Final = ("input_cost_per_pixel", "output_cost_per_pixel")
 SEARCH: Final = "search_context_cost_per_query"
 SEARCH_SIZES: Final = ("low", "high")
-UNIT_MAX: Final = Decimal(10**6)
-
-
-class InvalidPriceList(ValueError):
-    """The file is no price map, or more of one than is read."""
 
 
 def read(text: bytes, *, version: str) -> Listing:
     """
     Return the map's models; rows that price nothing are left out.
 
-    :raises InvalidPriceList: if it is no such map
+    :raises InvalidPriceList: if it is no such map, naming the row and field that does not fit
     """
-    if len(text) > BYTES_MAX:
-        raise InvalidPriceList(f"is larger than {BYTES_MAX} bytes")
-    try:
-        rows = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidPriceList("is no JSON") from error
-    if not isinstance(rows, dict) or len(rows) > ROWS_MAX:
-        raise InvalidPriceList(f"is no object of at most {ROWS_MAX} models")
+    rows = litellm_checks.rows_of(text)
     models = tuple(
         model
         for name, row in rows.items()
-        if name != SAMPLE and isinstance(row, dict) and (model := read_row(name, row)) is not None
+        if name != SAMPLE and (model := _read_row(name, row)) is not None
     )
     models = _with_variants(tuple({(each.provider, each.name): each for each in models}.values()))
     return Listing(SOURCE, version, {model.provider: model.provider for model in models}, models)
+
+
+def _read_row(name: str, row: Mapping[str, Any]) -> ListedModel | None:
+    try:
+        return read_row(name, row)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InvalidPriceList("has a form that is not known", model=name) from error
 
 
 def read_row(name: str, row: Mapping[str, Any]) -> ListedModel | None:
@@ -400,7 +399,7 @@ def _is_price(field: str, value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return (
-        isinstance(value, int | Decimal) and not isinstance(value, bool) and 0 <= value <= UNIT_MAX
+        isinstance(value, int | Decimal) and not isinstance(value, bool) and 0 <= value <= RATE_MAX
     )
 
 
@@ -414,7 +413,3 @@ def _count(value: object) -> int | None:
     except (InvalidOperation, ValueError, OverflowError):
         return None
     return number if 0 < number < 2**31 else None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")

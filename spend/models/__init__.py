@@ -22,6 +22,7 @@ from spend.models.prices import (
     PriceVersion,
     Provider,
 )
+from spend.models.proposals import PriceProposal, ProposalState
 from spend.models.reratings import Rerating
 from spend.models.unpriced import UnpricedModel
 
@@ -38,8 +39,10 @@ __all__ = [
     "LabelQuarterHour",
     "Model",
     "PriceAdjustment",
+    "PriceProposal",
     "PriceRate",
     "PriceVersion",
+    "ProposalState",
     "Provider",
     "ProviderKey",
     "QuarterHour",
