@@ -28,7 +28,6 @@ OVERRIDE_FIELDS: Final[Mapping[str, Component]] = {
 }
 """LiteLLM's price fields that a deployment may carry, in US dollars a unit."""
 OVERRIDE_CURRENCY: Final = "USD"
-RATE_MAX: Final = Decimal(10**6)
 PERCENT: Final = Decimal("0.01")
 
 

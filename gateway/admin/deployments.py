@@ -26,7 +26,8 @@ from gateway.models import Deployment
 from spend.admin.prices import in_and_out, unpriced
 from spend.components import Component
 from spend.models import PriceVersion, Provider
-from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS, RATE_MAX
+from spend.price_terms import RATE_MAX
+from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS
 from spend.queries import models_named, price_in_force
 
 FIELDS: Final = (

@@ -1,0 +1,1 @@
+"""Writes. Each function changes one thing in one transaction, or raises and changes nothing."""
