@@ -30,6 +30,7 @@ from rest_framework.response import Response
 
 from budgets.errors import AlreadyMade, Conflict, InvalidInput, NotFound
 from costplatform import json
+from spend.price_terms import NotConfirmed
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,11 @@ def _(error: InvalidInput) -> Problem:
 def _(error: Conflict) -> Problem:
     status = _CONFLICT_STATUS.get(error.field, 400)
     return Problem(status, "already_exists", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: NotConfirmed) -> Problem:
+    return Problem(400, "not_confirmed", f"{error.field}: {error.problem}", error.field)
 
 
 @problem_of.register

@@ -12,7 +12,6 @@ from gateway.api import (
     ModelInfo,
     ModelNew,
 )
-from spend.api import SpendLogs
 
 admin.autodiscover()
 
@@ -26,7 +25,7 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("budgets.api.urls")),
-    path("spend/logs", SpendLogs.as_view(), name="spend-logs"),
+    path("", include("spend.api.urls")),
     path("model/new", ModelNew.as_view(), name="model-new"),
     path("model/info", ModelInfo.as_view(), name="model-info"),
     path("v1/model/info", ModelInfo.as_view(), name="model-info-v1"),
