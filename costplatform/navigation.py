@@ -39,6 +39,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Discounts and margins", "percent", "spend", "priceadjustment"),
         ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),
     )),
     ("System", (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from budgets import money
 from spend import price_terms, pricing, units
 from spend.components import Component, Usage
 from spend.rates import Price, Rate
@@ -22,6 +23,10 @@ class Compared:
     before: str
     factor: Decimal | None
     is_jump: bool
+
+    @property
+    def factor_told(self) -> str:
+        return "" if self.factor is None else money.plain(self.factor)
 
 
 def sample_cost(rates: Sequence[Rate], *, currency: str) -> Decimal | None:
