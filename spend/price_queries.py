@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import Final
 
-from django.db.models import F, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
+from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from budgets.errors import NotFound
 from budgets.models import Organization
+from spend.components import Component
 from spend.models import PriceAdjustment, PriceRate, PriceVersion
 
 NOW: Final = "now"
@@ -62,7 +63,14 @@ def in_force_pk(at: datetime) -> Subquery:
 
 
 def with_rates(versions: QuerySet[PriceVersion]) -> QuerySet[PriceVersion]:
-    return versions.prefetch_related(Prefetch("rates", PriceRate.objects.order_by(*_RATES_ORDER)))
+    return versions.prefetch_related(Prefetch("rates", in_order(PriceRate.objects.all())))
+
+
+def in_order(rates: QuerySet[PriceRate]) -> QuerySet[PriceRate]:
+    """Return rates as price pages list them: standard ones first, input before output."""
+    ranks = [When(component=each, then=Value(rank)) for rank, each in enumerate(Component)]
+    rank = Case(*ranks, default=Value(len(ranks)))
+    return rates.order_by("service_tier", "window", rank, "variant", "tier_from")
 
 
 def state_of(row: PriceVersion | PriceAdjustment, *, now: datetime) -> str:
@@ -109,8 +117,3 @@ def find_adjustment(pk: int) -> PriceAdjustment:
     if found is None:
         raise NotFound("adjustment_id", pk)
     return found
-
-
-_RATES_ORDER: Final = (
-    F("service_tier"), F("window"), F("component"), F("variant"), F("tier_from"),
-)  # fmt: skip

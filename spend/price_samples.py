@@ -26,7 +26,9 @@ class Compared:
 
     @property
     def factor_told(self) -> str:
-        return "" if self.factor is None else money.plain(self.factor)
+        if self.factor is None:
+            return ""
+        return "same" if self.factor == 1 else f"× {money.plain(self.factor)}"
 
 
 def sample_cost(rates: Sequence[Rate], *, currency: str) -> Decimal | None:

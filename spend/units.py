@@ -119,10 +119,9 @@ def as_usual(rate: Rate) -> Rate:
 
 
 def amount(value: Decimal) -> str:
-    """Return an amount with at least two decimals: ``2.50``, ``0.075``."""
-    text = money.plain(value)
-    decimals = len(text.partition(".")[2])
-    return text if decimals >= DECIMALS_SHOWN else format(value, f".{DECIMALS_SHOWN}f")
+    """Return an amount with at least two decimals: ``2.50``, ``0.075``, ``1,250.00``."""
+    decimals = len(money.plain(value).partition(".")[2])
+    return format(value, f",.{max(decimals, DECIMALS_SHOWN)}f")
 
 
 def _seconds(unit: Unit, per_ms: int) -> str:

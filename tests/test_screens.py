@@ -14,6 +14,7 @@ from budgets import keys
 from budgets.models import ApiKey, User
 from tests import admin_site
 from tests.admin_site import HOSTILE
+from tests.spend.price_support import new_model, priced
 from tests.stack import Stack
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -192,3 +193,23 @@ def test_what_a_form_refuses_stands_beside_its_field(browser: Browser, root: Use
     expect(browser.page.locator(".field-soft_budget")).to_contain_text(
         "Must not be above the limit."
     )
+
+
+def test_a_price_is_previewed_while_it_is_typed(browser: Browser, root: User) -> None:
+    model = new_model()
+    old = priced(model)
+    browser.log_in(root)
+    browser.open(f"/admin/spend/priceversion/{old.pk}/correction/")
+
+    browser.page.fill("#id_rates-0-rate", "2500")
+
+    panel = browser.page.locator("#price-preview")
+    expect(panel).to_contain_text("A request of 1,000 input and 500 output tokens costs USD 2.505.")
+    expect(panel).to_contain_text("× 1000 check this")
+    browser.page.click("button[name=_save]")
+    expect(browser.page.locator(".field-confirm")).to_contain_text("confirm it, or mend it.")
+    browser.page.check("#id_confirm")
+    browser.page.click("button[name=_save]")
+    expect(browser.page).to_have_url(f"{browser.base_url}/admin/spend/priceversion/")
+    old.refresh_from_db()
+    assert old.replaced_by_id is not None

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from django import forms
 from django.contrib import admin
 from django.contrib.admin import SimpleListFilter
 from django.contrib.admin import display as column
@@ -13,10 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from budgets.admin.base import ServiceAdmin, chosen
-from budgets.admin.forms import ServiceForm
 from budgets.admin.theme import action
 from spend.admin.ending import end_page
-from spend.admin.price_forms import NumberField
+from spend.admin.price_forms import DatedForm, NumberField
 from spend.admin.price_words import EVERYBODY, adjustment_told, state_told
 from spend.models import PriceAdjustment
 from spend.price_queries import state_of
@@ -33,7 +31,7 @@ END_WORDS: Final = (
 )
 
 
-class AdjustmentForm(ServiceForm):
+class AdjustmentForm(DatedForm):
     discount_percent = NumberField(
         initial="0", label="Discount, %", help_text="Off the list price."
     )
@@ -45,7 +43,6 @@ class AdjustmentForm(ServiceForm):
         label="Margin for each request",
         help_text="On top, in the currency of the price.",
     )
-    effective_from = forms.SplitDateTimeField(required=False)
 
     class Meta:
         model = PriceAdjustment
@@ -98,7 +95,7 @@ class PriceAdjustmentAdmin(ServiceAdmin):
         return (
             ("For", {"fields": ("provider", ("organization", "team"))}),
             ("What", {"fields": (*what, "reason")}),
-            ("When", {"fields": (("effective_from", "effective_until"),)}),
+            ("When", {"fields": ("effective_from", "effective_until")}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

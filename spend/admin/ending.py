@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from django import forms
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -14,6 +13,7 @@ from django.utils import timezone
 from budgets import changes
 from budgets.admin.base import actor_of
 from budgets.admin.lists import page_of
+from budgets.admin.theme import TextInput
 from budgets.errors import InvalidInput
 from spend.admin.price_forms import sentence
 
@@ -21,10 +21,10 @@ End = Callable[[datetime, datetime], object]
 
 
 class EndForm(forms.Form):
-    effective_until = forms.SplitDateTimeField(
+    effective_until = forms.DateTimeField(
         required=False,
         label="When",
-        widget=AdminSplitDateTime,
+        widget=TextInput({"placeholder": "2026-12-31 00:00"}),
         help_text="UTC. Empty: now.",
     )
 

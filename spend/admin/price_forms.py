@@ -11,17 +11,22 @@ from django.utils import timezone
 
 from budgets import money
 from budgets.admin.forms import ServiceForm
-from budgets.admin.theme import DecimalInput, TabularInline, TextArea
+from budgets.admin.theme import DecimalInput, TabularInline, TextArea, TextInput
 from budgets.errors import InvalidInput
 from spend import price_samples, price_terms, pricebook, units
 from spend.components import Component
 from spend.models import PriceRate, PriceVersion
+from spend.price_queries import in_order
 from spend.rates import Rate
 from spend.services import prices
 
 RATE_FIELDS: Final = (
     "component", "rate", "per", "tier_from", "service_tier", "variant", "window",
 )  # fmt: skip
+PER_HELP: Final = (
+    "For so many. Empty, as price pages tell it: 1,000,000 tokens or characters, 1,000 milliseconds"
+    " (a second), one of anything else."
+)
 TEXT_LENGTH_MAX: Final = 64
 REASON_LENGTH_MAX: Final = 500
 COMPONENT_CHOICES: Final = [(each.value, units.name_of(each)) for each in Component]
@@ -68,8 +73,12 @@ class RegionsField(forms.CharField):
 class RateForm(forms.ModelForm):
     component = forms.ChoiceField(label="of", choices=COMPONENT_CHOICES)
     rate = NumberField()
-    per = NumberField(required=False)
-    tier_from = NumberField(required=False, label="over input tokens")
+    per = NumberField(required=False, help_text=PER_HELP)
+    tier_from = NumberField(
+        required=False,
+        label="over input tokens",
+        help_text="For requests of more input tokens than that. Empty: for all.",
+    )
 
     class Meta:
         model = PriceRate
@@ -148,6 +157,9 @@ class RateInline(TabularInline):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return RATE_FIELDS if _may_be_written(obj) else ("of", "told")
 
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return in_order(super().get_queryset(request))
+
     def get_min_num(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
         return 1 if _may_be_written(obj) else 0
 
@@ -174,8 +186,17 @@ class RateInline(TabularInline):
         return units.written(pricebook.rate_of(obj)) if obj.pk else ""
 
 
-class PriceVersionForm(ServiceForm):
-    effective_from = forms.SplitDateTimeField(required=False)
+class DatedForm(ServiceForm):
+    """A form of something that begins now unless another time is chosen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "effective_from" in self.fields:
+            self.fields["effective_from"].required = False
+            self.fields["effective_from"].help_text = "UTC. Empty: now."
+
+
+class PriceVersionForm(DatedForm):
     region_factors = RegionsField(
         required=False,
         label="Regions",
@@ -189,7 +210,10 @@ class PriceVersionForm(ServiceForm):
         " tenth: then it is likely for other units than was meant.",
     )
     reason = forms.CharField(
-        required=False, max_length=REASON_LENGTH_MAX, help_text="Kept in the history."
+        required=False,
+        max_length=REASON_LENGTH_MAX,
+        widget=TextInput,
+        help_text="Kept in the history.",
     )
 
     class Meta:

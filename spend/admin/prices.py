@@ -15,7 +15,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 
 from budgets import money
-from budgets.admin import history
+from budgets.admin import bars, history
 from budgets.admin.base import ServiceAdmin
 from budgets.admin.lists import page_of
 from budgets.admin.theme import action
@@ -30,6 +30,7 @@ from spend.price_terms import NotConfirmed
 from spend.services import prices
 from spend.services.prices import MANUAL, Checked, Wanted
 
+CORRECTED: Final = "corrects"
 END_WORDS: Final = (
     "Requests that come later are charged at the price that holds then; a model that has none is"
     " refused."
@@ -64,6 +65,7 @@ class InForceFilter(SimpleListFilter):
 class PriceVersionAdmin(ServiceAdmin):
     form = PriceVersionForm
     purpose = "A price is all the rates of a model from a date on, until its next price."
+    change_form_before_template = "spend/price_note.html"
     change_form_after_template = "spend/price_panel.html"
     inlines = (RateInline,)
     list_display = ("model", "whose", "effective_from", "in_force", "in_out", "source")
@@ -86,20 +88,18 @@ class PriceVersionAdmin(ServiceAdmin):
         return with_rates(super().get_queryset(request)).annotate(newest=newest)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        is_written = obj is None or prices.is_open(obj, now=timezone.now())
-        check = (("Check", {"fields": ("confirm", "reason")}),) if is_written else ()
-        replaced = () if is_written else ("replaced_by",)
+        regions = "region_factors" if _is_open(obj) else "regions"
+        check = (("Check", {"fields": ("confirm", "reason")}),) if _is_open(obj) else ()
         return (
             (None, {"fields": (
-                ("model", "organization"), ("effective_from", "effective_until"), "currency",
-                "region_factors", ("source", "source_version"), *replaced,
+                ("model", "organization"), "effective_from", "effective_until", "currency",
+                regions, ("source", "source_version"),
             )}),
             *check,
         )  # fmt: skip
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        is_written = obj is None or prices.is_open(obj, now=timezone.now())
-        return () if is_written else ("replaced_by",)
+        return () if _is_open(obj) else ("regions",)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         old = corrected(request)
@@ -203,31 +203,32 @@ class PriceVersionAdmin(ServiceAdmin):
     # --- Showing ----------------------------------------------------------------------------
 
     def shown(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
-        if obj is None or _is_open(obj):
-            return {
-                "preview_url": reverse("admin:spend_priceversion_preview"),
-                "corrected": corrected(request),
-            }
-        return {
-            "sample": sample(obj),
-            "sample_words": price_samples.SAMPLE_WORDS,
-            "replacement": obj.replaced_by,
-        }
+        if not _is_open(obj):
+            told = {"sample": sample(obj), "sample_words": price_samples.SAMPLE_WORDS}
+            return {**told, "replacement": obj.replaced_by}
+        old = corrected(request) or obj
+        preview = reverse("admin:spend_priceversion_preview")
+        query = f"?{CORRECTED}={old.pk}" if old else ""
+        return {"preview_url": preview + query, "corrected": corrected(request)}
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
         """Tell what the form as it stands would cost, and how it differs from the price before."""
         if not self.has_add_permission(request):
             raise PermissionDenied
+        old = self.get_object(request, request.GET.get(CORRECTED, ""))
+        request.corrected = old  # type: ignore[attr-defined]  # lives as long as the request
+        form = self.get_form(request)(request.POST)
+        formset = self._rates_of(request, old)
         context: dict[str, Any] = {"sample_words": price_samples.SAMPLE_WORDS}
-        form = PriceVersionForm(request.POST or None)
-        formset = self.get_formset_for_preview(request)
         if form.is_valid() and formset.is_valid():
-            context |= _preview(form, formset)
+            context |= _preview(form, formset, old)
         return TemplateResponse(request, "spend/price_preview.html", context)
 
-    def get_formset_for_preview(self, request: HttpRequest) -> Any:
-        inline = RateInline(PriceVersion, self.admin_site)
-        return inline.get_formset(request)(request.POST or None, instance=PriceVersion())
+    def _rates_of(self, request: HttpRequest, old: PriceVersion | None) -> Any:
+        """Return the rates of the form: those of a correction are all new."""
+        formset = RateInline(PriceVersion, self.admin_site).get_formset(request)
+        edited = old if old is not None and _is_open(old) else PriceVersion()
+        return formset(request.POST, instance=edited)
 
     def history_of(self, obj: PriceVersion) -> Q:
         rates = [str(pk) for pk in obj.rates.values_list("pk", flat=True)]
@@ -237,6 +238,11 @@ class PriceVersionAdmin(ServiceAdmin):
     @column(description="In force")
     def in_force(self, obj: Any) -> str:
         return version_state(obj, newest=obj.newest, now=timezone.now())
+
+    @column(description="Regions")
+    def regions(self, obj: PriceVersion) -> str:
+        told = [f"{name} × {factor}" for name, factor in obj.region_factors.items()]
+        return ", ".join(told) or bars.NOTHING
 
     @column(description="For", ordering="organization__name")
     def whose(self, obj: PriceVersion) -> str:
@@ -273,10 +279,10 @@ def _told(refused: NotConfirmed, rates: Any) -> str:
     return f"{price_samples.named(rates.filled()[index].cleaned_rate)} {refused.problem}"
 
 
-def _preview(form: Any, formset: Any) -> dict[str, Any]:
-    wanted = _wanted(form, formset.given(), None)
+def _preview(form: Any, formset: Any, old: PriceVersion | None) -> dict[str, Any]:
+    wanted = _wanted(form, formset.given(), old)
     try:
-        checked = prices.check(wanted=wanted)
+        checked = prices.check(wanted=wanted, replacing=old)
     except InvalidInput as refused:
         return {"problem": sentence(refused.problem)}
     return _compared(checked, wanted.currency)

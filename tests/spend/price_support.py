@@ -24,7 +24,7 @@ def now() -> datetime:
 
 def new_model(**values: Any) -> Model:
     provider = Provider.objects.create(slug=f"p-{uuid.uuid4().hex[:12]}", name="P")
-    return Model.objects.create(provider=provider, name="m", **values)
+    return Model.objects.create(**{"provider": provider, "name": "m", **values})
 
 
 def rate(

@@ -232,7 +232,7 @@ def test_a_price_ends_where_somebody_says_so(root: Client, model: Model) -> None
     url = reverse("admin:spend_priceversion_end", args=[version.pk])
 
     page = root.get(url)
-    refused = root.post(url, {"effective_until_0": "2020-01-01", "effective_until_1": "00:00"})
+    refused = root.post(url, {"effective_until": "2020-01-01 00:00"})
     ended = root.post(url, {})
 
     assert page.status_code == 200
