@@ -116,7 +116,11 @@ class PriceAdjustmentAdmin(ServiceAdmin):
         has_begun = obj is not None and obj.effective_from <= timezone.now()
         return not has_begun and bool(super().has_delete_permission(request, obj))
 
-    @action(description="End", icon="event_busy", permissions=("spend.add_priceadjustment",))
+    def has_replace_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Return whether this user may end what has begun, and put another in its place."""
+        return bool(self.has_add_permission(request))
+
+    @action(description="End", icon="event_busy", permissions=("replace",))
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def ends(row: Any) -> Callable[[datetime, datetime], object]:
             return lambda at, now: adjustments.end_adjustment(adjustment=row, at=at, now=now)

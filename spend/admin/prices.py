@@ -171,7 +171,11 @@ class PriceVersionAdmin(ServiceAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return _is_open(obj) and bool(super().has_delete_permission(request, obj))
 
-    @action(description="Correct this price", icon="edit", permissions=("spend.add_priceversion",))
+    def has_replace_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Return whether this user may end what has begun, and put another in its place."""
+        return bool(self.has_add_permission(request))
+
+    @action(description="Correct this price", icon="edit", permissions=("replace",))
     def correct(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Lead to the form that is filled with this price; of one that begins later, to its own."""
         version = self.get_object(request, object_id)
@@ -193,7 +197,7 @@ class PriceVersionAdmin(ServiceAdmin):
         request.corrected = old  # type: ignore[attr-defined]  # lives as long as the request
         return self.changeform_view(request, None, "", {"title": f"Correct {old}"})
 
-    @action(description="End", icon="event_busy", permissions=("spend.add_priceversion",))
+    @action(description="End", icon="event_busy", permissions=("replace",))
     def end(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def ends(version: Any) -> Callable[[datetime, datetime], object]:
             return lambda at, now: prices.end_version(version=version, at=at, now=now)
