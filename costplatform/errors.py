@@ -32,6 +32,7 @@ from budgets.errors import AlreadyMade, Conflict, InvalidInput, NotFound
 from costplatform import json
 from gateway.errors import GatewayError
 from spend.invoices.lines import BadInvoice
+from spend.price_terms import NotConfirmed
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,11 @@ def _(error: GatewayError) -> Problem:
 def _(error: Conflict) -> Problem:
     status = _CONFLICT_STATUS.get(error.field, 400)
     return Problem(status, "already_exists", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: NotConfirmed) -> Problem:
+    return Problem(400, "not_confirmed", f"{error.field}: {error.problem}", error.field)
 
 
 @problem_of.register

@@ -42,6 +42,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Discounts and margins", "percent", "spend", "priceadjustment"),
         ("Price proposals", "rule", "spend", "priceproposal"),
         ("Exchange rates", "currency_exchange", "spend", "exchangerate"),
         ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),

@@ -13,7 +13,6 @@ from gateway.api.models import (
     ModelInfo,
     ModelNew,
 )
-from spend.api import SpendLogs
 from spend.api_proposals import PriceProposalApply, PriceProposalReject, PriceProposals
 from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
 from spend.invoice_api import (
@@ -36,7 +35,6 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("budgets.api.urls")),
-    path("spend/logs", SpendLogs.as_view(), name="spend-logs"),
     path("api/v1/exchange-rates", ExchangeRates.as_view(), name="exchange-rates"),
     path(
         "api/v1/exchange-rates/approve", ExchangeRateApprove.as_view(), name="exchange-rate-approve"
@@ -45,6 +43,7 @@ urlpatterns = [
     path("spend/calculate", SpendCalculate.as_view(), name="spend-calculate"),
     path("cost/estimate", CostEstimate.as_view(), name="cost-estimate"),
     path("utils/token_counter", TokenCounter.as_view(), name="token-counter"),
+    path("", include("spend.api.urls")),
     path("model/new", ModelNew.as_view(), name="model-new"),
     path("model/info", ModelInfo.as_view(), name="model-info"),
     path("v1/model/info", ModelInfo.as_view(), name="model-info-v1"),

@@ -11,7 +11,8 @@ from budgets.changes import change, unique
 from budgets.errors import InvalidInput
 from gateway import vault
 from gateway.models import Credential, Deployment
-from spend.pricebook import OVERRIDE_FIELDS, RATE_MAX
+from spend.price_terms import RATE_MAX
+from spend.pricebook import OVERRIDE_FIELDS
 
 GLOBAL_SCOPE: Final = 0
 RATE_DECIMALS_MAX: Final = 18

@@ -6,6 +6,7 @@ Made from the endpoints' own request types, so that a new field is covered as so
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Final
@@ -41,6 +42,8 @@ from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
 from gateway.api.costs import Objects
 from gateway.api.costs import Reply as ReplyField
+from spend.api.cost_config import Fraction, Margin, MarginParts
+from spend.api.fields import FactorText, Instant, NumberText
 from spend.exchange_api import RateText
 from tests.api_client import Reply, master
 
@@ -99,6 +102,40 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
         " 1",
         "9" * 60,
     ),
+    NumberText: (
+        "-1",
+        "-0.1",
+        "1e3",
+        "1e400",
+        "1e-30",
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "-Infinity",
+        "1,000",
+        ".5",
+        "1.",
+        " 1",
+        "１２",
+        "٣",
+        "0x10",
+        "1000001",
+        "0.0000000000000000001",
+        "9" * 60,
+    ),
+    FactorText: ("0", "-0", "100.1"),
+    Instant: (
+        "2026-11-01",
+        "2026-11-01T00:00:00",
+        "2026-13-01T00:00:00Z",
+        "1730419200",
+        "now",
+        "２０２６-11-01T00:00:00Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T00:00:00+00:00",
+        "2026-11-01T25:00:00Z",
+        "2026-11-01 00:00:00Z",
+    ),
     LabelText: ("é" * 200,),
     Currency: ("usd", "US", "ＵＳＤ", "USDX", "ZZZ", "XXX", "BTC"),
     OneOf: ("nobody", "ADMIN"),
@@ -107,10 +144,6 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
-RIGHT: Final[dict[type, Any]] = {
-    Amount: 1, Whole: 1, BudgetDuration: "1d", Currency: "EUR", Day: "2026-11-01",
-    RateText: "1.5",
-}  # fmt: skip
 UNKNOWN: Final = ("nonsense", "", "Max_Budget", "__class__", "１", "x" * 9_999)
 NO_BODIES: Final = (
     "[]", "[{}]", "null", '"text"', "7", "NaN", "{", "{'a': 1}", '{"a": 01}', "\x00",
@@ -161,21 +194,33 @@ READS: Final = [each for each in ALL if each.method == "get"]
 
 
 # --- What is right ---------------------------------------------------------------------
-def valid(field: serializers.Field) -> Any:
+VALID: Final[dict[type, Any]] = {
+    MemberOrMembers: {"user_id": "somebody"},
+    TextList: ["something"],
+    BudgetDuration: "1d",
+    NumberText: "1",
+    Amount: 1,
+    Whole: 1,
+    Currency: "EUR",
+    Day: "2026-11-01",
+    RateText: "1.5",
+    Text: "something",
+}
+"""A value that fits each kind of field; of several kinds the first counts."""
+
+
+def valid(field: Any) -> Any:
     """Return a value that fits, for a field that must be given."""
-    if isinstance(field, MemberOrMembers):
-        return {"user_id": "somebody"}
+    if isinstance(field, serializers.ListSerializer):
+        return [valid(field.child)]
     if isinstance(field, serializers.Serializer):
         return valid_body(field)
-    if isinstance(field, TextList):
-        return ["something"]
     if isinstance(field, OneOf):
         return field.words[0]
-    for kind, value in RIGHT.items():
-        if isinstance(field, kind):
-            return value
-    assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
-    return field.words[0] if isinstance(field, OneOf) else "something"
+    try:
+        return deepcopy(next(fit for kind, fit in VALID.items() if isinstance(field, kind)))
+    except StopIteration:
+        pytest.fail(f"no valid value is known for {type(field).__name__}")
 
 
 def valid_body(wanted: serializers.Serializer) -> dict[str, Any]:
@@ -193,10 +238,8 @@ def by_alternative(wanted: serializers.Serializer) -> dict[str, Any]:
 # --- What is wrong ---------------------------------------------------------------------
 def places(wanted: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Yield every field with its place in the body, within lists and objects too."""
-    if isinstance(wanted, Strict) and (by_name := wanted.by_name()):
-        yield (*at, NAME), by_name.child
-        yield from places(by_name.child, (*at, NAME))
-    for name, field in wanted.fields.items():
+    yield from places_by_name(wanted, at)
+    for name, field in getattr(wanted, "fields", {}).items():
         place = (*at, name)
         yield place, field
         if isinstance(field, ByName):
@@ -211,6 +254,15 @@ def places(wanted: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:
         elif isinstance(field, MemberOrMembers):
             yield from places(Member(), place)
             yield from places(Member(), (*place, 0))
+
+
+def places_by_name(wanted: Any, at: Place) -> Iterator[tuple[Place, Any]]:
+    """Yield the places of values whose names are the caller's, and those of a margin's parts."""
+    if isinstance(wanted, Strict) and (by_name := wanted.by_name()):
+        yield (*at, NAME), by_name.child
+        yield from places(by_name.child, (*at, NAME))
+    if isinstance(wanted, Margin):
+        yield from places(MarginParts(), at)
 
 
 def objects(wanted: serializers.Serializer) -> set[Place]:
@@ -249,6 +301,10 @@ def wrong_metadata(_: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON, DEEP)
     yield from ('{"\\u0000": 1}', '{"a": ["\\u0000"]}', '{"a": "\\ud800"}', '{"a": 1e400}')
     yield from (f'{{"a": {"9" * 400}}}', json.dumps({"a": "x" * 65_536}))
+
+
+def wrong_margin(field: Any) -> Iterator[str]:
+    yield from (*wrong_amount(Fraction()), '{"percentage": 11}', '{"fixed_amount": -1}')
 
 
 def wrong_members(_: Any) -> Iterator[str]:
@@ -293,11 +349,12 @@ def wrong_reply(_: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
 
 
-def wrong_by_name(_: Any) -> Iterator[str]:
+def wrong_by_name(field: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
     yield from ('{"": 1}', '{"a\\u0000b": 1}', '{"\\ud800": 1}')
     yield from (json.dumps({"x" * 256: 1}), json.dumps({f"m{n}": 1 for n in range(101)}))
-    yield from ('{"a": null}', '{"a": "1"}', '{"a": []}', '{"a": -1}', '{"a": true}')
+    yield from ('{"a": null}', '{"a": []}', '{"a": -1}', '{"a": true}')
+    yield '{"a": "0"}' if isinstance(field.child, FactorText) else '{"a": "1"}'
 
 
 WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
@@ -308,6 +365,7 @@ WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     Email: wrong_text,
     TextList: wrong_list,
     Metadata: wrong_metadata,
+    Margin: wrong_margin,
     ByName: wrong_by_name,
     Objects: wrong_objects,
     ReplyField: wrong_reply,
@@ -349,6 +407,8 @@ def within(field: Any, name: str | int) -> Any:
     if isinstance(field, MemberOrMembers):
         field = Member()
         return field if isinstance(name, int) else field.fields[name]
+    if isinstance(field, Margin):
+        return MarginParts().fields[str(name)]
     if isinstance(field, ByName | serializers.ListSerializer):
         return field.child
     if isinstance(field, Strict) and (by_name := field.by_name()):

@@ -19,6 +19,7 @@ from tests import admin_site
 from tests.admin_site import HOSTILE
 from tests.conftest import Cast
 from tests.spend.invoice_support import Bill
+from tests.spend.price_support import new_model, priced
 from tests.spend.test_price_imports import Vendor
 from tests.stack import Stack
 
@@ -241,3 +242,23 @@ def test_a_jump_is_ticked_and_a_price_proposal_applied_by_clicking(
 
     expect(browser.page.locator("#content")).to_contain_text("2 of these changes are prices now")
     assert vendor.input_rate("jumps", at=datetime.now(UTC)) == Decimal("0.00005")
+
+
+def test_a_price_is_previewed_while_it_is_typed(browser: Browser, root: User) -> None:
+    model = new_model()
+    old = priced(model)
+    browser.log_in(root)
+    browser.open(f"/admin/spend/priceversion/{old.pk}/correction/")
+
+    browser.page.fill("#id_rates-0-rate", "2500")
+
+    panel = browser.page.locator("#price-preview")
+    expect(panel).to_contain_text("A request of 1,000 input and 500 output tokens costs USD 2.505.")
+    expect(panel).to_contain_text("× 1000 check this")
+    browser.page.click("button[name=_save]")
+    expect(browser.page.locator(".field-confirm")).to_contain_text("confirm it, or mend it.")
+    browser.page.check("#id_confirm")
+    browser.page.click("button[name=_save]")
+    expect(browser.page).to_have_url(f"{browser.base_url}/admin/spend/priceversion/")
+    old.refresh_from_db()
+    assert old.replaced_by_id is not None

@@ -1,5 +1,6 @@
 """What several admin forms share: lists of names, time zones, amounts and shared budgets."""
 
+import re
 from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import available_timezones
@@ -17,6 +18,7 @@ from budgets.admin.theme import DecimalInput, SearchableSelect, TextArea
 from budgets.models import AccountBudget, Budget, Organization
 
 LIST_LENGTH_MAX: Final = 1_000
+_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _ANY_DECIMAL: Final = {"step": "any", "inputmode": "decimal"}
 PLATFORM_BUDGETS: Final = "0"
 """What an autocomplete is bound to where budgets without an organization are wanted."""
@@ -73,7 +75,7 @@ def zone_field(
 
 
 class ExactDecimalField(forms.DecimalField):
-    """A decimal that is shown without an exponent and needless zeros."""
+    """A decimal in ASCII digits; it is shown without an exponent and needless zeros."""
 
     widget = DecimalInput
 
@@ -82,6 +84,11 @@ class ExactDecimalField(forms.DecimalField):
 
     def prepare_value(self, value: Any) -> Any:
         return money.plain(value) if isinstance(value, Decimal) else value
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and value.strip() and not _NUMBER.fullmatch(value.strip()):
+            raise forms.ValidationError(self.error_messages["invalid"], "invalid")
+        return super().to_python(value)
 
 
 def amount_field(*, label: str, help_text: str) -> forms.DecimalField:

@@ -23,10 +23,11 @@ from gateway import connection_test, providers, services
 from gateway.admin import platform
 from gateway.admin.credentials import secret_field
 from gateway.models import Deployment
-from spend.admin.prices import in_and_out, unpriced
+from spend.admin.price_words import in_and_out, unpriced
 from spend.components import Component
 from spend.models import PriceVersion, Provider
-from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS, RATE_MAX
+from spend.price_terms import RATE_MAX
+from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS
 from spend.queries import models_named, price_in_force
 
 FIELDS: Final = (

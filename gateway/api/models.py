@@ -39,7 +39,8 @@ from gateway.services import (
     delete_deployment,
 )
 from spend.models import Model, PriceVersion
-from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS, RATE_MAX
+from spend.price_terms import RATE_MAX
+from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS
 from spend.queries import models_named, price_in_force
 
 TOKENS_MAX: Final = 2**31 - 1

@@ -1,1 +1,1 @@
-"""What changes the price book, and what corrects the ledger."""
+"""Writes. Each function changes one thing in one transaction, or raises and changes nothing."""

@@ -11,13 +11,20 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from budgets.models import Account
-from budgets.snapshots import GLOBAL_SCOPE
-from spend.models import Model, PriceRate, PriceVersion, Provider, SetAside, SpendEvent
+from spend.models import (
+    Model,
+    PriceAdjustment,
+    PriceRate,
+    PriceVersion,
+    Provider,
+    SetAside,
+    SpendEvent,
+)
 from tests import admin_site
-from tests.admin_site import HOSTILE, Pages, errors_of, login, raises_version, save, text_of
+from tests.admin_site import HOSTILE, Pages, login, text_of
 from tests.conftest import Cast
 
-MODELS = (Model, PriceVersion, Provider, SetAside, SpendEvent)
+MODELS = (Model, PriceAdjustment, PriceVersion, Provider, SetAside, SpendEvent)
 
 
 @pytest.fixture
@@ -45,6 +52,9 @@ def event(cast: Cast) -> SpendEvent:
 def one_of(model: Any, version: PriceVersion, event: SpendEvent) -> Any:
     made = {
         Model: lambda: version.model,
+        PriceAdjustment: lambda: PriceAdjustment.objects.create(
+            provider=version.model.provider, effective_from=datetime.now(UTC), reason=HOSTILE
+        ),
         PriceVersion: lambda: version,
         Provider: lambda: version.model.provider,
         SetAside: lambda: SetAside.objects.get_or_create(
@@ -202,77 +212,7 @@ def test_the_ledger_is_filtered(
     assert (str(event.request_id) in page) == is_found
 
 
-# --- Prices ------------------------------------------------------------------------------------
-
-
-def test_a_price_made_here_counts_at_once_and_keeps_who_made_it(
-    version: PriceVersion, root: Client
-) -> None:
-    with raises_version(GLOBAL_SCOPE):
-        answer = save(
-            root, Pages(PriceVersion).url("add"), model=version.model.pk,
-            **{
-                "rates-TOTAL_FORMS": "1", "rates-0-component": "input", "rates-0-tier_from": "0",
-                "rates-0-rate": "0.000000000000000001", "rates-0-per": "1",
-            },
-        )  # fmt: skip
-
-    made = PriceVersion.objects.filter(model=version.model).order_by("-id")[0]
-    assert answer.status_code == 302
-    assert made.source == "manual"
-    assert made.rates.get().rate == Decimal("1E-18")
-    assert admin_site.newest_change("spend_priceversion").actor.startswith("admin:")
-
-
-def test_a_rate_is_shown_for_one_unit_and_for_a_million(
-    version: PriceVersion, root: Client
-) -> None:
-    page = text_of(root.get(Pages(PriceVersion).url("change", version.pk)))
-    listed = text_of(
-        root.get(Pages(PriceVersion).url("changelist"), {"q": version.model.provider.slug})
-    )
-
-    assert 'value="0.00000125"' in page
-    assert ">1.25<" in page
-    assert "USD 1.25 in · 10 out" in listed
-
-
-@pytest.mark.parametrize("rate", ["-1", "NaN", "1e-19", "x"])
-def test_what_is_no_rate_is_refused_at_its_field(
-    rate: str, version: PriceVersion, root: Client
-) -> None:
-    answer = save(root, Pages(PriceVersion).url("change", version.pk), **{"rates-0-rate": rate})
-
-    assert answer.status_code == 200
-    (formset,) = (each.formset for each in answer.context["inline_admin_formsets"])
-    assert list(formset.errors[0]) == ["rate"]
-
-
-def test_two_prices_from_one_moment_are_refused(version: PriceVersion, root: Client) -> None:
-    at = version.effective_from.replace(microsecond=0)
-    PriceVersion.objects.filter(pk=version.pk).update(effective_from=at)
-
-    answer = save(
-        root, Pages(PriceVersion).url("add"), model=version.model.pk,
-        effective_from_0=f"{at:%Y-%m-%d}", effective_from_1=f"{at:%H:%M:%S}",
-    )  # fmt: skip
-
-    assert errors_of(answer)
-
-
-def test_which_price_is_in_force_is_told_apart(version: PriceVersion, root: Client) -> None:
-    now = datetime.now(UTC)
-    for days in (-9, 9):
-        PriceVersion.objects.create(
-            model=version.model, source="test", effective_from=now + timedelta(days=days)
-        )
-    url, asked = Pages(PriceVersion).url("changelist"), {"q": version.model.provider.slug}
-
-    for state, day in (("now", -1), ("past", -9), ("future", 9)):
-        page = root.get(url, {**asked, "in_force": state})
-
-        (row,) = page.context["cl"].result_list
-        assert abs(row.effective_from - now - timedelta(days=day)) < timedelta(minutes=1)
+# --- Providers ---------------------------------------------------------------------------------
 
 
 def test_a_provider_that_has_models_is_not_deleted(version: PriceVersion, root: Client) -> None:

@@ -122,7 +122,7 @@ def test_more_rows_than_are_given_are_told_of(cast: Cast, monkeypatch: pytest.Mo
         spend_by(cast, "1", user=user)
     whole = api().get("/spend/logs", {"user_id": user})
     monkeypatch.setattr(queries, "ROWS_MAX", 2)
-    monkeypatch.setattr("spend.api.ROWS_MAX", 2)
+    monkeypatch.setattr("spend.api.logs.ROWS_MAX", 2)
 
     cut = api().get("/spend/logs", {"user_id": user})
 

@@ -1,0 +1,244 @@
+"""
+What a price may say: each value is checked here once, for the admin, the API and programs alike.
+
+Numbers come as text, as whole numbers or as decimals; digits are ASCII digits, without exponents
+or separators. An error names its field: ``rates[2].per``.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from typing import Final
+
+from budgets import money
+from budgets.errors import InvalidInput
+from spend import units, windows
+from spend.components import TOKENS, Component
+from spend.rates import STANDARD_NAMES, Rate
+
+RATE_MAX: Final = Decimal(10**6)
+RATE_DECIMALS_MAX: Final = 18
+RATES_MAX: Final = 500
+PER_MAX: Final = 2**31 - 1
+TIER_MAX: Final = 2**31 - 1
+VARIANT_LENGTH_MAX: Final = 64
+REGION_FACTOR_MAX: Final = Decimal(100)
+REGION_FACTOR_DECIMALS_MAX: Final = 18
+REGIONS_MAX: Final = 100
+JUMP_MAX: Final = 10
+"""A rate that is more than so many times the one before, or less than such a part, is a jump."""
+FIRST_TOKEN_RATE_MAX: Final = Decimal("0.001")
+"""A token that costs more (1,000 a million, in most currencies) is a jump without any before."""
+_SHORT: Final = Context(prec=6)
+_NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,60})?")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_SERVICE_TIER: Final = re.compile(r"[a-z][a-z0-9_-]{0,23}")
+_REGION: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class NotConfirmed(InvalidInput):
+    """What was given is likely a slip, and would be written if it was confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A rate far from the one before; ``before`` is None where there was none."""
+
+    index: int
+    before: Rate | None
+    after: Rate
+
+    @property
+    def problem(self) -> str:
+        told = units.written(self.after)
+        if self.before is None:
+            return f"is {told}, which is a lot; confirm it, or mend what it is for"
+        was = units.written(self.before)
+        return f"is {told}, and was {was}{_times(self.before, self.after)}; confirm it, or mend it"
+
+
+def number(
+    value: object,
+    *,
+    field: str,
+    most: Decimal,
+    decimals: int = RATE_DECIMALS_MAX,
+    above_zero: bool = False,
+) -> Decimal:
+    """
+    Return an exact number from 0 to ``most``.
+
+    :raises InvalidInput: if it is none, or needs more decimals
+    """
+    found = _decimal(value)
+    if found is None:
+        raise InvalidInput(field, "must be a number in digits, such as 2.50")
+    least = "above 0 and at most" if above_zero else "from 0 to"
+    if not 0 <= found <= most or (above_zero and not found):
+        raise InvalidInput(field, f"must be {least} {money.plain(most)}")
+    if not money.fits_in_decimals(found, decimals):
+        raise InvalidInput(field, f"must not have more than {decimals} decimals")
+    return abs(found)
+
+
+def whole(value: object, *, field: str, least: int = 0, most: int) -> int:
+    """
+    Return a whole number in a range.
+
+    :raises InvalidInput: if it is none
+    """
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(field, "must be a whole number in digits")
+    if not least <= value <= most:
+        raise InvalidInput(field, f"must be from {least} to {most}")
+    return value
+
+
+def rates(given: Sequence[Mapping[str, object]]) -> tuple[Rate, ...]:
+    """
+    Return the rates of a price: at least one, none twice, and none for large requests only.
+
+    :raises InvalidInput: naming the place that does not fit
+    """
+    if not 0 < len(given) <= RATES_MAX:
+        raise InvalidInput("rates", f"must be from 1 to {RATES_MAX} rates")
+    found = tuple(rate(each, field=f"rates[{index}]") for index, each in enumerate(given))
+    known = set(map(place, found))
+    for index, each in enumerate(found):
+        if (each.key, each.service_tier, each.window, 0) not in known:
+            problem = f"has no rate of {each.component} from 0 input tokens on beside it"
+            raise InvalidInput(f"rates[{index}].tier_from", problem)
+        if place(each) in map(place, found[:index]):
+            raise InvalidInput(f"rates[{index}].component", "is there twice")
+    return found
+
+
+def rate(given: Mapping[str, object], *, field: str) -> Rate:
+    """
+    Return one rate; without ``per`` it is for as many units as price pages tell prices of.
+
+    :raises InvalidInput: naming what does not fit, below ``field``
+    """
+    component = _component(given.get("component"), field=f"{field}.component")
+    per = given.get("per")
+    return Rate(
+        component,
+        number(given.get("rate"), field=f"{field}.rate", most=RATE_MAX),
+        whole(_or(given.get("tier_from"), 0), field=f"{field}.tier_from", most=TIER_MAX),
+        units.default_per(component)
+        if per is None
+        else whole(per, field=f"{field}.per", least=1, most=PER_MAX),
+        _service_tier(_or(given.get("service_tier"), ""), field=f"{field}.service_tier"),
+        _variant(_or(given.get("variant"), ""), field=f"{field}.variant"),
+        _window(_or(given.get("window"), ""), field=f"{field}.window"),
+    )
+
+
+def region_factors(given: object) -> dict[str, str]:
+    """
+    Return by what rates are multiplied in each region, as exact decimals in text.
+
+    :raises InvalidInput: naming the region that does not fit
+    """
+    if not isinstance(given, Mapping) or len(given) > REGIONS_MAX:
+        raise InvalidInput("region_factors", f"must be an object of at most {REGIONS_MAX} regions")
+    found = {}
+    for name, value in given.items():
+        field = f"region_factors.{name}"[:255]
+        if not isinstance(name, str) or not _REGION.fullmatch(name):
+            raise InvalidInput(field, "is no name of a region, such as us or eu-west-1")
+        factor = number(
+            value, field=field, most=REGION_FACTOR_MAX,
+            decimals=REGION_FACTOR_DECIMALS_MAX, above_zero=True,
+        )  # fmt: skip
+        found[name] = money.plain(factor)
+    return found
+
+
+def jumps(new: Sequence[Rate], old: Sequence[Rate], *, currency: str) -> list[Jump]:
+    """Return the rates that are far from those of the price before, or dear without one."""
+    before = {place(each): each for each in old}
+    return [
+        Jump(index, before.get(place(each)), each)
+        for index, each in enumerate(new)
+        if _is_jump(before.get(place(each)), each, currency)
+    ]
+
+
+def factor(before: Rate, after: Rate) -> Decimal | None:
+    """Return how many times the rate before a rate is, to 6 digits; None is: it was 0."""
+    if not before.rate:
+        return None
+    ratio = money.WIDE.divide(
+        after.rate * before.per, money.WIDE.multiply(before.rate, Decimal(after.per))
+    )
+    return ratio.normalize(_SHORT)
+
+
+def place(rate: Rate) -> tuple[object, ...]:
+    """Return what tells rates of one price apart: class and conditions."""
+    return (rate.key, rate.service_tier, rate.window, rate.tier_from)
+
+
+def _is_jump(before: Rate | None, after: Rate, currency: str) -> bool:
+    if before is None:
+        scale = Decimal(10) ** (money.DECIMALS_MOST - money.decimals_of(currency))
+        is_dear = after.rate > FIRST_TOKEN_RATE_MAX * scale * after.per
+        return after.component in TOKENS and is_dear
+    old, new = before.rate * after.per, after.rate * before.per
+    return (not old) != (not new) or new > old * JUMP_MAX or old > new * JUMP_MAX
+
+
+def _or(value: object, default: object) -> object:
+    return default if value is None else value
+
+
+def _times(before: Rate, after: Rate) -> str:
+    ratio = factor(before, after)
+    return f" (× {money.plain(ratio)})" if ratio else ""
+
+
+def _decimal(value: object) -> Decimal | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        return Decimal(value) if _NUMBER.fullmatch(value) else None
+    if isinstance(value, int | Decimal):
+        found = Decimal(value)
+        return found if found.is_finite() else None
+    return None
+
+
+def _component(value: object, *, field: str) -> Component:
+    try:
+        return Component(str(value))
+    except ValueError as error:
+        raise InvalidInput(field, "is no class of usage that is known here") from error
+
+
+def _service_tier(value: object, *, field: str) -> str:
+    if value in STANDARD_NAMES and value:
+        raise InvalidInput(field, "must be left out for standard requests")
+    if value and not (isinstance(value, str) and _SERVICE_TIER.fullmatch(value)):
+        raise InvalidInput(field, "must be small letters, digits, - and _, such as batch")
+    return str(value)
+
+
+def _variant(value: object, *, field: str) -> str:
+    is_fit = isinstance(value, str) and value.isprintable() and len(value) <= VARIANT_LENGTH_MAX
+    if not is_fit:
+        raise InvalidInput(field, f"must be printable, {VARIANT_LENGTH_MAX} characters at most")
+    return str(value)
+
+
+def _window(value: object, *, field: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(field, "must be a text")
+    try:
+        windows.parse(value) if value else ()
+    except windows.InvalidWindow as error:
+        raise InvalidInput(field, str(error)) from error
+    return str(value)
