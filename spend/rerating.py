@@ -8,7 +8,7 @@ whose usage nobody knows, those of a deployment with a price of its own, those t
 price, and those whose currency cannot be converted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from django.db import connection, transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
 
 from budgets import money, totals
 from budgets.models import Account
@@ -34,6 +34,9 @@ BATCH_REQUESTS: Final = 1_000
 PREVIEW_REQUESTS_MAX: Final = 200_000
 OWN_PRICE: Final = "deployment:"
 NO_COST: Final = Decimal(0)
+
+Clock = Callable[[], datetime]
+Progress = Callable[[Rerating], None]
 
 
 class TooManyRequests(Exception):
@@ -80,11 +83,12 @@ class Preview:
     seen: int = 0
     changed: int = 0
     skipped: int = 0
-    by_account: dict[UUID, Change] = field(default_factory=dict)
+    by_account: dict[tuple[UUID, str], Change] = field(default_factory=dict)
+    """By account and currency: organizations of several count on the platform's accounts."""
     by_currency: dict[str, Change] = field(default_factory=dict)
 
     def labels(self) -> Mapping[UUID, str]:
-        rows = Account.objects.filter(id__in=self.by_account)
+        rows = Account.objects.filter(id__in={id for id, _ in self.by_account})
         return {row.id: f"{row.get_kind_display()}: {row.label}" for row in rows}
 
 
@@ -92,6 +96,7 @@ class Preview:
 class Charged:
     """What a request is charged now in one price's currency: the sum of its rows."""
 
+    rows: int
     currency: str
     cost: Decimal
     units: int
@@ -133,7 +138,9 @@ def preview(scope: Scope) -> Preview:
     return found
 
 
-def apply(rerating: Rerating, *, now: datetime) -> Rerating:
+def apply(
+    rerating: Rerating, *, clock: Clock, progress: Progress = lambda rerating: None
+) -> Rerating:
     """
     Write the adjusting rows, batch by batch, and say on ``rerating`` what was done.
 
@@ -142,21 +149,28 @@ def apply(rerating: Rerating, *, now: datetime) -> Rerating:
     """
     scope = scope_of(rerating)
     rater = _Rater(scope)
-    seen = skipped = 0
+    waiting = unpriced.waiting_of(provider=scope.provider, upstream_model=scope.upstream_model)
+    rerating.requests_total, rerating.requests_seen, rerating.requests_skipped = count(scope), 0, 0
     for batch in _batches(scope):
-        results = _apply_batch(batch, rerating, rater, now)
-        seen += len(batch)
-        skipped += sum(1 for adjusting in results if adjusting is None)
-    rerating.requests_seen, rerating.requests_skipped = seen, skipped
+        results = _apply_batch(batch, rerating, rater, clock())
+        rerating.requests_seen += len(batch)
+        rerating.requests_skipped += sum(1 for adjusting in results if adjusting is None)
+        rerating.save(update_fields=["requests_total", "requests_seen", "requests_skipped"])
+        progress(rerating)
     rerating.requests_changed, rerating.differences = _written(rerating)
-    rerating.finished_at = now
+    rerating.finished_at = clock()
     rerating.save()
-    if skipped == 0 and scope.organization_id is None:
+    if rerating.requests_skipped == 0 and scope.organization_id is None:
         unpriced.settle(
-            provider=scope.provider, upstream_model=scope.upstream_model,
-            start=scope.start, end=scope.end, now=now,
+            provider=scope.provider, upstream_model=scope.upstream_model, waiting=waiting,
+            start=scope.start, end=scope.end, now=rerating.finished_at,
         )  # fmt: skip
     return rerating
+
+
+def count(scope: Scope, *, most: int | None = None) -> int:
+    """Return how many requests there are, counting no further than ``most``."""
+    return _requests(scope).order_by()[:most].count()
 
 
 def scope_of(rerating: Rerating) -> Scope:
@@ -246,15 +260,20 @@ def _kept(amount: Decimal) -> Decimal:
     return money.WIDE.quantize(amount, Decimal(1).scaleb(-ledger.COST_DECIMALS))
 
 
-def _batches(scope: Scope) -> Iterator[list[SpendEvent]]:
-    """Yield the requests in order of admission, each once, however many come in meanwhile."""
+def _requests(scope: Scope) -> QuerySet[SpendEvent]:
     rows = SpendEvent.objects.filter(
         kind=EventKind.USAGE, provider=scope.provider, upstream_model=scope.upstream_model,
-        admitted_at__lt=scope.end,
-    ).order_by("admitted_at", "id")  # fmt: skip
+        admitted_at__gte=scope.start, admitted_at__lt=scope.end,
+    )  # fmt: skip
     if scope.organization_id is not None:
         rows = rows.filter(organization_id=scope.organization_id)
-    batch = list(rows.filter(admitted_at__gte=scope.start)[:BATCH_REQUESTS])
+    return rows.order_by("admitted_at", "id")
+
+
+def _batches(scope: Scope) -> Iterator[list[SpendEvent]]:
+    """Yield the requests in order of admission, each once, however many come in meanwhile."""
+    rows = _requests(scope)
+    batch = list(rows[:BATCH_REQUESTS])
     while batch:
         yield batch
         last = batch[-1]
@@ -269,12 +288,12 @@ def _charged(batch: Sequence[SpendEvent]) -> dict[UUID, list[Charged]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT request_id, cost_currency, sum(cost), sum(amount_units)::bigint,
+            SELECT request_id, count(*), cost_currency, sum(cost), sum(amount_units)::bigint,
                    max(exchange_rate), max(exchange_rate_date)
             FROM spend_event
             WHERE request_id = ANY(%s) AND admitted_at BETWEEN %s AND %s
                   AND kind IN ('usage', 'adjustment')
-            GROUP BY 1, 2 ORDER BY 1, 2
+            GROUP BY 1, 3 ORDER BY 1, 3
             """,
             [
                 [event.request_id for event in batch],
@@ -293,20 +312,24 @@ def _apply_batch(
 ) -> list[Sequence[Adjusting] | None]:
     with transaction.atomic():
         partition = totals.lock_partition()
-        results = [adjusting for _, _, adjusting in rater.rate(batch)]
+        rated = list(rater.rate(batch))
         rows = [
             _row(adjusting, rerating, index, now)
-            for result in results
-            for index, adjusting in enumerate(result or ())
+            for _, charged, result in rated
+            for index, adjusting in enumerate(result or (), start=sum(n.rows for n in charged))
         ]
         if rows:
             accounts = ledger.adjust(rows)
             totals.note_reloads(partition=partition, account_ids=accounts)
-    return results
+    return [adjusting for _, _, adjusting in rated]
 
 
 def _row(adjusting: Adjusting, rerating: Rerating, index: int, now: datetime) -> dict[str, object]:
-    """Return the row: the request's own, but for what it adds, at which price, and why."""
+    """
+    Return the row: the request's own, but for what it adds, at which price, and why.
+
+    ``index`` is how many rows the request has: a run that goes on at another price adds new ones.
+    """
     event, cost = adjusting.event, adjusting.cost
     kept = {str(each.column): getattr(event, each.attname) for each in SpendEvent._meta.fields}
     return kept | {
@@ -355,8 +378,9 @@ def _add_up(
 ) -> None:
     before = sum(each.units for each in charged)
     difference = sum(each.units for each in adjusting)
-    sums = [found.by_account.setdefault(each, Change(event.currency)) for each in event.accounts]
-    for change in [*sums, found.by_currency.setdefault(event.currency, Change(event.currency))]:
+    currency = event.currency
+    sums = [found.by_account.setdefault((id, currency), Change(currency)) for id in event.accounts]
+    for change in [*sums, found.by_currency.setdefault(currency, Change(currency))]:
         change.requests += 1
         change.before_units += before
         change.difference_units += difference
