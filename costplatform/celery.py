@@ -15,6 +15,10 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.make_partitions_ahead",
         "schedule": timedelta(hours=1),
     },
+    "go on with re-ratings": {
+        "task": "spend.tasks.finish_reratings",
+        "schedule": timedelta(minutes=5),
+    },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",
         "schedule": timedelta(days=1),

@@ -1,9 +1,15 @@
+import logging
 from datetime import timedelta
 
 from celery import shared_task
 from django.utils import timezone
+from kombu.exceptions import OperationalError
 
 from spend import ledger
+from spend.models import Rerating
+from spend.services import reratings
+
+log = logging.getLogger(__name__)
 
 DAYS_AHEAD = 7
 
@@ -13,3 +19,39 @@ def make_partitions_ahead(**_: object) -> None:
     """Make the ledger's partitions of the coming days ahead of the recorder; safe to run twice."""
     today = timezone.now().date()
     ledger.make_partitions(today + timedelta(days=n) for n in range(DAYS_AHEAD + 1))
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no stubs
+def apply_rerating(*, rerating_id: int, **_: object) -> None:
+    """Apply a re-rating to its end; safe to run twice, and beside another run of the same one."""
+    try:
+        reratings.run(rerating_id=rerating_id, clock=timezone.now)
+    except reratings.AlreadyRunning:
+        log.info("rerating_runs_already", extra={"rerating": rerating_id})
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no stubs
+def finish_reratings(**_: object) -> None:
+    """Go on with re-ratings that were broken off, or never began; safe to run twice."""
+    for rerating_id in reratings.unfinished():
+        _queue(rerating_id)
+
+
+def rerate_now_or_soon(asked: Rerating) -> Rerating:
+    """Apply a small re-rating at once, and leave a large one to the worker; return it as it is."""
+    if reratings.is_small(asked):
+        apply_rerating(rerating_id=asked.pk)
+    else:
+        _queue(asked.pk)
+    asked.refresh_from_db()
+    return asked
+
+
+def _queue(rerating_id: int) -> None:
+    """Tell the worker; if the broker is away, :func:`finish_reratings` finds it."""
+    try:
+        apply_rerating.delay(rerating_id=rerating_id)
+    except OperationalError as error:
+        log.warning(
+            "rerating_not_queued", extra={"rerating": rerating_id, "error": type(error).__name__}
+        )
