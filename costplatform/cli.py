@@ -14,6 +14,7 @@ usage: costplatform COMMAND [--help] …
 
   up             run everything: Postgres, Valkey, web, recorder, worker, beat
   verify-ledger  prove that the ledger and all sums agree
+  rerate         charge past requests at a corrected price
   demo           make months of example spend
   recorder       write finished calls to the ledger
   sandbox        a provider that costs nothing, for trying things out

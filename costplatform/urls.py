@@ -13,6 +13,7 @@ from gateway.api import (
     ModelNew,
 )
 from spend.api import SpendLogs
+from spend.api_reratings import ReratingDetail, Reratings, UnpricedModels
 
 admin.autodiscover()
 
@@ -37,6 +38,9 @@ urlpatterns = [
         DeploymentBudgetDelete.as_view(),
         name="deployment-budget-delete",
     ),
+    path("api/v1/reratings", Reratings.as_view(), name="reratings"),
+    path("api/v1/reratings/<int:rerating_id>", ReratingDetail.as_view(), name="rerating"),
+    path("api/v1/unpriced-models", UnpricedModels.as_view(), name="unpriced-models"),
     path("", include("gateway.urls")),
 ]
 

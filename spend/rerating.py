@@ -8,32 +8,28 @@ whose usage nobody knows, those of a deployment with a price of its own, those t
 price, and those whose currency cannot be converted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID, uuid5
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, QuerySet, Sum
 
 from budgets import money, totals
 from budgets.models import Account
 from budgets.money import EXACT
-from spend import ledger, pricebook, pricing
-from spend.components import Component
+from spend import ledger
 from spend.models import EventKind, Rerating, SpendEvent
-from spend.pricebook import Adjustments, Listed
-from spend.pricing import Cost
-from spend.rates import Conditions, Price
+from spend.rating import Adjusting, Charged, Rater, Skip
 from spend.services import unpriced
 
 BATCH_REQUESTS: Final = 1_000
 """So many are rated under one lock; the recorder waits for it."""
 PREVIEW_REQUESTS_MAX: Final = 200_000
-OWN_PRICE: Final = "deployment:"
-NO_COST: Final = Decimal(0)
 
 Clock = Callable[[], datetime]
 Progress = Callable[[Rerating], None]
@@ -76,46 +72,33 @@ class Change:
         return EXACT.add(self.before, self.difference)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A change with the account that it is on, by its name."""
+
+    account_id: UUID
+    label: str
+    change: Change
+
+
 @dataclass(slots=True)
 class Preview:
     """What a re-rating would change; skipped are those that cannot be rated."""
 
     seen: int = 0
     changed: int = 0
-    skipped: int = 0
+    skipped: Counter[Skip] = field(default_factory=Counter)
     by_account: dict[tuple[UUID, str], Change] = field(default_factory=dict)
     """By account and currency: organizations of several count on the platform's accounts."""
     by_currency: dict[str, Change] = field(default_factory=dict)
 
-    def labels(self) -> Mapping[UUID, str]:
-        rows = Account.objects.filter(id__in={id for id, _ in self.by_account})
-        return {row.id: f"{row.get_kind_display()}: {row.label}" for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Charged:
-    """What a request is charged now in one price's currency: the sum of its rows."""
-
-    rows: int
-    currency: str
-    cost: Decimal
-    units: int
-    rate: Decimal
-    rate_date: object
-
-
-@dataclass(frozen=True, slots=True)
-class Adjusting:
-    """A row to add: ``difference`` in the price's currency, ``units`` in the organization's."""
-
-    event: SpendEvent
-    difference: Decimal
-    units: int
-    currency: str
-    rate: Decimal
-    rate_date: object
-    price: str
-    cost: Cost | None
+    def rows(self, *, most: int) -> list[Row]:
+        """Return the accounts whose charge changes by the most, so many of them."""
+        by_difference = sorted(
+            self.by_account.items(), key=lambda item: (-abs(item[1].difference), item[0])
+        )[:most]
+        accounts = Account.objects.in_bulk({id for (id, _), _ in by_difference})
+        return [Row(id, _label(accounts.get(id)), change) for (id, _), change in by_difference]
 
 
 def preview(scope: Scope) -> Preview:
@@ -124,14 +107,14 @@ def preview(scope: Scope) -> Preview:
 
     :raises TooManyRequests: if they are more than ``PREVIEW_REQUESTS_MAX``
     """
-    found, rater = Preview(), _Rater(scope)
+    found, rater = Preview(), _rater(scope)
     for batch in _batches(scope):
         found.seen += len(batch)
         if found.seen > PREVIEW_REQUESTS_MAX:
             raise TooManyRequests
         for event, charged, adjusting in rater.rate(batch):
-            if adjusting is None:
-                found.skipped += 1
+            if isinstance(adjusting, Skip):
+                found.skipped[adjusting] += 1
             elif adjusting:
                 found.changed += 1
                 _add_up(found, event, charged, adjusting)
@@ -148,19 +131,23 @@ def apply(
     difference any more.
     """
     scope = scope_of(rerating)
-    rater = _Rater(scope)
+    rater, skipped = _rater(scope), Counter[Skip]()
     waiting = unpriced.waiting_of(provider=scope.provider, upstream_model=scope.upstream_model)
-    rerating.requests_total, rerating.requests_seen, rerating.requests_skipped = count(scope), 0, 0
+    rerating.requests_total, rerating.requests_seen = count(scope), 0
+    rerating.requests_skipped, rerating.skipped = 0, {}
     for batch in _batches(scope):
         results = _apply_batch(batch, rerating, rater, clock())
         rerating.requests_seen += len(batch)
-        rerating.requests_skipped += sum(1 for adjusting in results if adjusting is None)
-        rerating.save(update_fields=["requests_total", "requests_seen", "requests_skipped"])
+        skipped.update(each for each in results if isinstance(each, Skip))
+        rerating.requests_skipped, rerating.skipped = skipped.total(), dict(skipped)
+        rerating.save(
+            update_fields=["requests_total", "requests_seen", "requests_skipped", "skipped"]
+        )
         progress(rerating)
     rerating.requests_changed, rerating.differences = _written(rerating)
     rerating.finished_at = clock()
     rerating.save()
-    if rerating.requests_skipped == 0 and scope.organization_id is None:
+    if not skipped and scope.organization_id is None:
         unpriced.settle(
             provider=scope.provider, upstream_model=scope.upstream_model, waiting=waiting,
             start=scope.start, end=scope.end, now=rerating.finished_at,
@@ -180,84 +167,12 @@ def scope_of(rerating: Rerating) -> Scope:
     )  # fmt: skip
 
 
-class _Rater:
-    """Rates requests at the price book as it is when this is made."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._listed: Listed | None = pricebook.listed(
-            provider=scope.provider, name=scope.upstream_model
-        )
-        self._adjustments: Adjustments = pricebook.adjustments()
-
-    def rate(
-        self, batch: Sequence[SpendEvent]
-    ) -> Iterator[tuple[SpendEvent, Sequence[Charged], Sequence[Adjusting] | None]]:
-        """Yield each request with what it is charged and what must be added; None: unknown."""
-        charged = _charged(batch)
-        for event in batch:
-            own = charged.get(event.request_id, [])
-            yield event, own, self._adjusting(event, own)
-
-    def _adjusting(
-        self, event: SpendEvent, charged: Sequence[Charged]
-    ) -> Sequence[Adjusting] | None:
-        price = self._price(event)
-        if price is None or not event.usage:
-            return None
-        usage = {Component(name): int(number) for name, number in event.usage.items()}
-        conditions = Conditions(event.service_tier, event.variant, event.region)
-        cost = pricing.cost(price=price, usage=usage, conditions=conditions)
-        rate = _rate(event, price)
-        if rate is None or (cost.unpriced and not cost.lines):
-            return None
-        return _differences(event, charged, price, cost, rate)
-
-    def _price(self, event: SpendEvent) -> Price | None:
-        if self._listed is None or event.price_reference.startswith(OWN_PRICE):
-            return None
-        organization, at = event.organization_id, event.admitted_at
-        price = self._listed.price_at(at, organization_id=organization)
-        return price and self._adjustments.apply(
-            price, provider=event.provider, organization_id=organization, team=event.team, at=at
-        )
+def _label(account: Account | None) -> str:
+    return f"{account.get_kind_display()}: {account.label}" if account else "unknown"
 
 
-def _rate(event: SpendEvent, price: Price) -> tuple[Decimal, object] | None:
-    """Return by what the price's currency is converted: as when the request was admitted."""
-    if price.currency == event.cost_currency:
-        return event.exchange_rate, event.exchange_rate_date
-    return (Decimal(1), None) if price.currency == event.currency else None
-
-
-def _differences(
-    event: SpendEvent,
-    charged: Sequence[Charged],
-    price: Price,
-    cost: Cost,
-    rate: tuple[Decimal, object],
-) -> list[Adjusting]:
-    """Return the rows to add: what was charged in another currency is taken back in it."""
-    units = money.to_units(EXACT.multiply(cost.amount, rate[0]), currency=event.currency)
-    same = next((each for each in charged if each.currency == price.currency), None)
-    rows = [
-        Adjusting(event, -each.cost, -each.units, each.currency, each.rate, each.rate_date,
-                  price.reference, None)
-        for each in charged
-        if each is not same and (each.cost or each.units)
-    ]  # fmt: skip
-    known_cost, known_units = (same.cost, same.units) if same else (NO_COST, 0)
-    difference = _kept(cost.amount) - known_cost
-    if difference or units != known_units:
-        rows.append(
-            Adjusting(event, difference, units - known_units, price.currency, *rate,
-                      price.reference, cost)
-        )  # fmt: skip
-    return rows
-
-
-def _kept(amount: Decimal) -> Decimal:
-    """Return an amount with the decimals that the ledger keeps."""
-    return money.WIDE.quantize(amount, Decimal(1).scaleb(-ledger.COST_DECIMALS))
+def _rater(scope: Scope) -> Rater:
+    return Rater(provider=scope.provider, upstream_model=scope.upstream_model)
 
 
 def _requests(scope: Scope) -> QuerySet[SpendEvent]:
@@ -283,40 +198,17 @@ def _batches(scope: Scope) -> Iterator[list[SpendEvent]]:
         )  # fmt: skip
 
 
-def _charged(batch: Sequence[SpendEvent]) -> dict[UUID, list[Charged]]:
-    """Return what each request is charged now: its true row and those that adjust it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT request_id, count(*), cost_currency, sum(cost), sum(amount_units)::bigint,
-                   max(exchange_rate), max(exchange_rate_date)
-            FROM spend_event
-            WHERE request_id = ANY(%s) AND admitted_at BETWEEN %s AND %s
-                  AND kind IN ('usage', 'adjustment')
-            GROUP BY 1, 3 ORDER BY 1, 3
-            """,
-            [
-                [event.request_id for event in batch],
-                batch[0].admitted_at,
-                batch[-1].admitted_at,
-            ],
-        )
-        found: dict[UUID, list[Charged]] = {}
-        for request_id, *charged in cursor.fetchall():
-            found.setdefault(request_id, []).append(Charged(*charged))
-    return found
-
-
 def _apply_batch(
-    batch: Sequence[SpendEvent], rerating: Rerating, rater: _Rater, now: datetime
-) -> list[Sequence[Adjusting] | None]:
+    batch: Sequence[SpendEvent], rerating: Rerating, rater: Rater, now: datetime
+) -> list[Sequence[Adjusting] | Skip]:
     with transaction.atomic():
         partition = totals.lock_partition()
         rated = list(rater.rate(batch))
         rows = [
             _row(adjusting, rerating, index, now)
             for _, charged, result in rated
-            for index, adjusting in enumerate(result or (), start=sum(n.rows for n in charged))
+            if not isinstance(result, Skip)
+            for index, adjusting in enumerate(result, start=sum(n.rows for n in charged))
         ]
         if rows:
             accounts = ledger.adjust(rows)

@@ -39,7 +39,9 @@ from budgets.api.fields import (
 )
 from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
+from spend.api_reratings import Instant
 from tests.api_client import Reply, master
+from tests.spend.test_instants import NO_INSTANTS
 
 Place = tuple[str | int, ...]
 MARK: Final = "@@bad@@"
@@ -78,10 +80,15 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
     Currency: ("usd", "US", "ＵＳＤ", "USDX"),
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
+    Instant: NO_INSTANTS,
     Day: ("2026-13-01", "2026-1-1", "20260101", "２０２６-01-01", "0001-01-01", "9999-12-31"),
 }
 
 
+IN_PATHS: Final = {"<path:key>": "sk-0123456789abcdef", "<int:rerating_id>": "987654321"}
+FITTING: Final[dict[type, Any]] = {
+    BudgetDuration: "1d", Instant: "2026-11-01", Amount: 1, Text: "something",
+}  # fmt: skip
 UNKNOWN: Final = ("nonsense", "", "Max_Budget", "__class__", "１", "x" * 9_999)
 NO_BODIES: Final = (
     "[]", "[{}]", "null", '"text"', "7", "NaN", "{", "{'a': 1}", '{"a": 01}', "\x00",
@@ -98,6 +105,14 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def template(self) -> str:
+        """Return the path as the docs write it."""
+        path = self.path
+        for part, sample in IN_PATHS.items():
+            path = path.replace(sample, f"{{{part.strip('<>').partition(':')[2]}}}")
+        return path
+
     def send(self, body: str) -> Reply:
         api = master()
         return (api.patch if self.method == "patch" else api.post)(f"/{self.path}", body)
@@ -113,7 +128,9 @@ def endpoints() -> Iterator[Endpoint]:
             continue
         for method in ("get", "post", "patch"):
             if hasattr(view, method):
-                path = str(pattern.pattern).replace("<path:key>", "sk-0123456789abcdef")
+                path = str(pattern.pattern)
+                for part, sample in IN_PATHS.items():
+                    path = path.replace(part, sample)
                 yield Endpoint(path, method, getattr(view, method).takes)
 
 
@@ -139,12 +156,10 @@ def valid(field: serializers.Field) -> Any:
         return valid_body(field)
     if isinstance(field, TextList):
         return ["something"]
-    if isinstance(field, BudgetDuration):
-        return "1d"
-    if isinstance(field, Amount):
-        return 1
-    assert isinstance(field, Text), f"no valid value is known for {type(field).__name__}"
-    return "something"
+    for kind, fitting in FITTING.items():
+        if isinstance(field, kind):
+            return fitting
+    pytest.fail(f"no valid value is known for {type(field).__name__}")
 
 
 def valid_body(wanted: serializers.Serializer) -> dict[str, Any]:

@@ -13,6 +13,11 @@ class Migration(migrations.Migration):
             name="requests_total",
             field=models.BigIntegerField(blank=True, null=True),
         ),
+        migrations.AddField(
+            model_name="rerating",
+            name="skipped",
+            field=models.JSONField(blank=True, default=dict),
+        ),
         migrations.AddConstraint(
             model_name="rerating",
             constraint=models.CheckConstraint(

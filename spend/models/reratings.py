@@ -30,6 +30,8 @@ class Rerating(models.Model):
     requests_seen = models.BigIntegerField(default=0)
     requests_changed = models.BigIntegerField(default=0)
     requests_skipped = models.BigIntegerField(default=0)
+    skipped = models.JSONField(default=dict, blank=True)
+    """By reason: how many keep their charge."""
     differences = models.JSONField(default=dict)
     """By currency: the sum of what was added, as an exact decimal in text."""
 

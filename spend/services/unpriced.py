@@ -1,10 +1,11 @@
 """The queue of models without a price: who adds to it, and what empties it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import QuerySet
 
 from spend.models import UnpricedModel
 
@@ -97,6 +98,6 @@ def settle(
     )  # fmt: skip
 
 
-def waiting() -> Sequence[UnpricedModel]:
+def waiting() -> QuerySet[UnpricedModel]:
     """Return the models that somebody waits to have priced."""
-    return list(UnpricedModel.objects.filter(settled_at=None))
+    return UnpricedModel.objects.filter(settled_at=None).order_by("-last_seen_at", "pk")

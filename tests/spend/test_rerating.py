@@ -358,6 +358,7 @@ def test_what_has_no_price_still_waits_on(book: Book, cast: Cast) -> None:
     made = book.rerate()
 
     assert (made.requests_seen, made.requests_skipped, made.requests_changed) == (1, 1, 0)
+    assert made.skipped == {"no_price": 1}
     assert UnpricedModel.objects.get(provider=book.provider).waiting == 1
 
 
@@ -370,7 +371,7 @@ def test_what_nobody_knows_the_usage_of_keeps_its_charge(book: Book, cast: Cast)
     made = book.rerate()
 
     assert len(rows_of(id)) == 1
-    assert made.requests_skipped == 1
+    assert made.skipped == {"unknown_usage": 1}
 
 
 def test_a_deployments_own_price_is_not_the_price_books_to_correct(book: Book, cast: Cast) -> None:
@@ -380,9 +381,10 @@ def test_a_deployments_own_price_is_not_the_price_books_to_correct(book: Book, c
     id = charge(book, cast.organization, of, price=own)
     book.price(RIGHT)
 
-    book.rerate()
+    made = book.rerate()
 
     assert len(rows_of(id)) == 1
+    assert made.skipped == {"own_price": 1}
 
 
 def test_service_tier_and_discount_apply_as_they_did(book: Book, cast: Cast) -> None:
@@ -413,7 +415,7 @@ def test_preview_shows_each_account_before_and_after_and_writes_nothing(
 
     found = rerating.preview(book.scope())
 
-    assert (found.seen, found.changed, found.skipped) == (3, 3, 0)
+    assert (found.seen, found.changed, found.skipped.total()) == (3, 3, 0)
     change = found.by_account[first.id, "USD"]
     assert (change.requests, change.before, change.after) == (2, Decimal("0.006"), Decimal("0.008"))
     assert found.by_account[second.id, "USD"].difference == Decimal("0.001")
