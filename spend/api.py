@@ -175,6 +175,7 @@ def _metadata(row: SpendEvent) -> dict[str, Any]:
         "cost": row.cost,
         "cost_currency": row.cost_currency,
         "price": row.price_reference,
+        "rerating_id": row.rerating_id,
         "reserved": money.to_decimal(row.reserved_units, currency=row.currency),
         "recorded_at": row.recorded_at,
     }
