@@ -1,6 +1,6 @@
 """What the admin's frame shows: the sidebar, the stylesheet and the first page."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,9 +8,11 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
+from budgets import display
 from budgets.models import ApiKey
 from gateway.models import Deployment
 from spend.admin import dashboard as figures
+from spend.services import unpriced
 
 # Title, icon, app and model of each page, and its name where it is not the list; who may not
 # view the model does not see the link.
@@ -31,6 +33,7 @@ _GROUPS: Final = (
     )),
     ("Spend", (
         ("Ledger", "receipt_long", "spend", "spendevent"),
+        ("Re-ratings", "published_with_changes", "spend", "rerating"),
         ("Set aside", "report", "spend", "setaside"),
     )),
     ("Providers", (
@@ -39,6 +42,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Unpriced models", "money_off", "spend", "unpricedmodel"),
         ("Platform budgets", "account_tree", "budgets", "account", "platform_budgets"),
     )),
     ("System", (
@@ -46,6 +50,10 @@ _GROUPS: Final = (
         ("Schedule", "schedule", "django_celery_beat", "periodictask"),
     )),
 )  # fmt: skip
+
+_WAITING: Final[dict[str, Callable[[], int]]] = {
+    "unpricedmodel": lambda: unpriced.waiting().count()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +94,23 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
     for title, pages in _GROUPS:
         items = [
-            {"title": name, "icon": icon, "link": reverse(_page(app, model, *page))}
+            {
+                "title": name,
+                "icon": icon,
+                "link": reverse(_page(app, model, *page)),
+                **_badge(model),
+            }
             for name, icon, app, model, *page in pages
             if _may(request, f"{app}.view_{model}")
         ]
         if items:
             yield {"title": title, "separator": True, "items": items}
+
+
+def _badge(model: str) -> dict[str, Any]:
+    """Return how many things wait for a person there, if any do."""
+    waiting = _WAITING[model]() if model in _WAITING else 0
+    return {"badge": display.count(waiting), "badge_variant": "warning"} if waiting else {}
 
 
 def _page(app: str, model: str, page: str = "") -> str:

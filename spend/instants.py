@@ -16,6 +16,14 @@ class NoInstant(ValueError):
     """The text names no instant in which there may be spend."""
 
 
+def parse_or_none(text: str) -> datetime | None:
+    """Return the instant, or None where the text names none."""
+    try:
+        return parse(text)
+    except NoInstant:
+        return None
+
+
 def parse(text: str) -> datetime:
     """
     Return the instant in UTC; a day alone is its midnight there.

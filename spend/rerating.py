@@ -17,7 +17,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from django.db import transaction
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from budgets import money, totals
 from budgets.models import Account
@@ -167,6 +167,11 @@ def scope_of(rerating: Rerating) -> Scope:
     )  # fmt: skip
 
 
+def of_rerating(rerating: Rerating) -> Q:
+    """Return which rows of the ledger a re-rating has added."""
+    return Q(rerating_id=rerating.pk, admitted_at__gte=rerating.start, admitted_at__lt=rerating.end)
+
+
 def _label(account: Account | None) -> str:
     return f"{account.get_kind_display()}: {account.label}" if account else "unknown"
 
@@ -247,9 +252,7 @@ def _row(adjusting: Adjusting, rerating: Rerating, index: int, now: datetime) ->
 
 def _written(rerating: Rerating) -> tuple[int, dict[str, str]]:
     """Return how many requests this re-rating has adjusted, and by how much in each currency."""
-    rows = SpendEvent.objects.filter(
-        rerating_id=rerating.pk, admitted_at__gte=rerating.start, admitted_at__lt=rerating.end
-    )
+    rows = SpendEvent.objects.filter(of_rerating(rerating))
     by_currency = rows.values("currency").order_by("currency")
     sums = by_currency.annotate(
         units=Sum("amount_units"), requests=Count("request_id", distinct=True)

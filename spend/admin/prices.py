@@ -22,6 +22,7 @@ from budgets.admin.lists import link, state, two_lines
 from budgets.admin.theme import TabularInline
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import AccountKind
+from spend import instants
 from spend.components import TOKENS, Component
 from spend.models import RATE_DECIMALS, RATE_DIGITS, Model, PriceRate, PriceVersion, Provider
 
@@ -230,7 +231,10 @@ class PriceVersionAdmin(PriceBookAdmin):
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         first = {"effective_from": timezone.now().replace(microsecond=0), "source": MANUAL}
-        return first | super().get_changeform_initial_data(request)
+        given: dict[str, Any] = super().get_changeform_initial_data(request)
+        if "effective_from" in given:
+            given["effective_from"] = instants.parse_or_none(given["effective_from"])
+        return first | given
 
     def history_of(self, obj: PriceVersion) -> Q:
         rates = [str(pk) for pk in obj.rates.values_list("pk", flat=True)]
