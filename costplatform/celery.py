@@ -19,6 +19,10 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.finish_reratings",
         "schedule": timedelta(minutes=5),
     },
+    "take off the queue what has a price": {
+        "task": "spend.tasks.forget_refused_models",
+        "schedule": timedelta(minutes=5),
+    },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",
         "schedule": timedelta(days=1),

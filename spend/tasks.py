@@ -7,7 +7,7 @@ from kombu.exceptions import OperationalError
 
 from spend import ledger
 from spend.models import Rerating
-from spend.services import reratings
+from spend.services import reratings, unpriced
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,12 @@ def finish_reratings(**_: object) -> None:
     """Go on with re-ratings that were broken off, or never began; safe to run twice."""
     for rerating_id in reratings.unfinished():
         _queue(rerating_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # celery has no stubs
+def forget_refused_models(**_: object) -> None:
+    """Take off the queue what has a price by now and nothing waiting; safe to run twice."""
+    unpriced.settle_refused(now=timezone.now())
 
 
 def rerate_now_or_soon(asked: Rerating) -> Rerating:

@@ -29,6 +29,7 @@ from spend.services import reratings
 
 ACCOUNTS_SHOWN_MAX: Final = 200
 ID_DIGITS_MAX: Final = 18
+SECONDS: Final = "%Y-%m-%d %H:%M:%S"
 
 
 class PreviewWanted(Exception):
@@ -75,7 +76,9 @@ class ReratingAdmin(ServiceAdmin):
     ordering = ("-pk",)
     sortable_by = ()
     error_fields = {"model": "upstream_model"}
-    readonly_fields = ("progress", "changed", "skipped_told", "added", "rows", "interval")
+    readonly_fields = (
+        "called", "interval", "requested", "progress", "changed", "skipped_told", "added", "rows",
+    )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -86,13 +89,9 @@ class ReratingAdmin(ServiceAdmin):
                 ("Why", {"fields": ("reason",)}),
             )  # fmt: skip
         return (
-            ("Which requests", {"fields": (
-                ("provider", "upstream_model"), "organization", ("start", "end"),
-            )}),
-            ("Why", {"fields": ("reason", ("requested_by", "created_at"))}),
-            ("What it did", {"fields": (
-                ("progress", "finished_at"), "changed", "skipped_told", "added", "rows",
-            )}),
+            ("Which requests", {"fields": ("called", "interval")}),
+            ("Why", {"fields": ("reason", "requested")}),
+            ("What it did", {"fields": ("progress", "changed", "skipped_told", "added", "rows")}),
         )  # fmt: skip
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -176,16 +175,21 @@ class ReratingAdmin(ServiceAdmin):
 
     @column(description="Requests admitted")
     def interval(self, obj: Rerating) -> str:
-        return two_lines(f"{obj.start:%Y-%m-%d %H:%M}", f"to {obj.end:%Y-%m-%d %H:%M}")
+        return two_lines(f"{obj.start:{SECONDS}}", f"to {obj.end:{SECONDS}} UTC")
 
     @column(description="Why")
     def why(self, obj: Rerating) -> str:
-        return two_lines(obj.reason, f"{obj.requested_by}, {obj.created_at:%Y-%m-%d %H:%M}")
+        return two_lines(obj.reason, self.requested(obj))
+
+    @column(description="Requested by")
+    def requested(self, obj: Rerating) -> str:
+        return f"{obj.requested_by}, {obj.created_at:{SECONDS}} UTC"
 
     @column(description="State")
     def progress(self, obj: Rerating) -> str:
         if obj.finished_at is not None:
-            return state("fine", "check_circle", "Written")
+            written = f"Written {obj.finished_at:{SECONDS}} UTC"
+            return state("fine", "check_circle", written)
         if obj.requests_total is None:
             return state("warning", "schedule", "Waits for the worker")
         done = f"{display.count(obj.requests_seen)} of {display.count(obj.requests_total)}"

@@ -44,6 +44,7 @@ class UnpricedModelAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     search_fields = ("provider", "upstream_model")
     search_help_text = "Provider or model"
+    list_fullwidth = True
     sortable_by = ()
     fieldsets = (
         (None, {"fields": ("called", "next_steps", ("refused_told", "waiting_told"))}),
@@ -103,7 +104,7 @@ class UnpricedModelAdmin(ReadOnlyAdmin):
             " · ", '<a class="cp-link" href="{}">{}</a>', ((url, words) for words, url in obj.steps)
         )
         if obj.has_price:
-            return format_html("{} {}", state("fine", "check_circle", "It has a price"), links)
+            return format_html("{} {}", state("fine", "check_circle", "Has a price"), links)
         return links or bars.NOTHING
 
 

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from django.db import connection
 from django.db.models import QuerySet
 
 from spend.models import UnpricedModel
+from spend.queries import models_named, price_in_force
+
+SETTLED_AT_ONCE_MAX: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -96,6 +100,20 @@ def settle(
     ).update(
         settled_at=now, refused=0, waiting=0, input_tokens=0, output_tokens=0
     )  # fmt: skip
+
+
+def settle_refused(*, now: datetime) -> int:
+    """Take off the queue what was refused only, and has a price by now; return how many."""
+    refused = list(waiting().filter(waiting=0)[:SETTLED_AT_ONCE_MAX])
+    models = models_named((each.provider, each.upstream_model) for each in refused)
+    priced = [
+        each.pk
+        for each in refused
+        if (model := models.get((each.provider, each.upstream_model)))
+        and price_in_force(model, at=now)
+    ]
+    rows = UnpricedModel.objects.filter(pk__in=priced, waiting=0, settled_at=None)
+    return rows.update(settled_at=now, refused=0)
 
 
 def waiting() -> QuerySet[UnpricedModel]:

@@ -331,7 +331,7 @@ def test_each_step_leads_to_a_form_that_is_filled_in(book: Book, cast: Cast, roo
     (rate,) = links_of(queue, "Rate what waited")
     preview = root.post(ADD, form_of(root, rate))
 
-    assert "It has a price" in text_of(queue)
+    assert "Has a price" in text_of(queue)
     assert links_of(queue, "Give it a price") == []
     assert "1, of which 1 cost something else" in text_of(preview)
 

@@ -14,7 +14,7 @@ from budgets.models import Organization, PeriodTotal
 from budgets.money import Units
 from budgets.periods import Period
 from budgets.storekeeper import Entry
-from spend import events, pricebook, pricing, rerating, verification
+from spend import events, pricebook, pricing, rerating, tasks, verification
 from spend.components import Component, Usage
 from spend.events import Outcome
 from spend.models import (
@@ -295,6 +295,24 @@ def test_what_is_refused_after_it_was_settled_is_listed_again(book: Book, cast: 
 
     assert queued.get().settled_at is None
     assert queued.get().refused == 2
+
+
+def test_what_was_refused_only_leaves_the_queue_once_it_has_a_price(book: Book, cast: Cast) -> None:
+    other = new_book()
+    for each in (book, other):
+        unpriced.add_refused({(each.provider, "m"): unpriced.Refused(3, NOON, NOON)})
+    charge(other, cast.organization, account(cast.organization), flags=(events.UNPRICED,))
+    rows = UnpricedModel.objects.filter(provider=book.provider)
+
+    tasks.forget_refused_models()
+    still = rows.get()
+    for each in (book, other):
+        each.price(RIGHT)
+    tasks.forget_refused_models(of_a_newer_version="ignored")
+
+    assert (still.refused, still.settled_at) == (3, None)
+    assert (rows.get().refused, rows.get().settled_at is None) == (0, False)
+    assert UnpricedModel.objects.get(provider=other.provider).settled_at is None  # one waits
 
 
 def test_what_came_while_the_rest_was_rated_waits_on(
