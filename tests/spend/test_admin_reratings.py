@@ -277,7 +277,7 @@ def test_a_requests_page_shows_all_its_rows_with_their_sum_and_why(
     second = text_of(root.get(Pages(SpendEvent).url("change", adjusting.pk)))
 
     for page in (first, second):
-        assert "it costs USD 0.004" in page
+        assert "All rows of the request: USD 0.004" in page
         assert "the list was wrong" in page
         assert Pages(Rerating).url("change", why.pk) in page
     assert Pages(SpendEvent).url("change", adjusting.pk) in first

@@ -36,6 +36,8 @@ class Command(BaseCommand):
         "not fit."
     )
 
+    _percent_told = -1
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--provider", required=True, help="such as openai")
         parser.add_argument("--model", required=True, help="its name at the provider")
@@ -100,8 +102,12 @@ class Command(BaseCommand):
         self.stdout.write(self.style.SUCCESS(f"Re-rating {done.pk} is written."))
 
     def _show_progress(self, rerating: Rerating) -> None:
-        self.stdout.write(f"  {rerating.requests_seen:,} of {rerating.requests_total:,}")
-        self.stdout.flush()
+        """Say how far it is, a line for each per cent at most."""
+        percent = rerating.requests_seen * 100 // (rerating.requests_total or 1)
+        if percent > self._percent_told:
+            self._percent_told = percent
+            self.stdout.write(f"  {rerating.requests_seen:,} of {rerating.requests_total:,}")
+            self.stdout.flush()
 
     def _tell(self, seen: int, changed: int, skipped: Mapping[str, int]) -> None:
         self.stdout.write(f"\n{seen:,} requests, {changed:,} of them change")
