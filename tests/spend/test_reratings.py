@@ -156,15 +156,16 @@ def test_one_re_rating_is_run_by_one_process_at_a_time(
 ) -> None:
     id = charged_wrong(book, cast)
     made = start(book)
-    with other_connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [reratings._LOCK_NAMESPACE, made.pk])
+    lock = [reratings._LOCK_NAMESPACE, made.pk]
+    other = other_connection.cursor()
+    other.execute("SELECT pg_advisory_lock(%s, %s)", lock)
 
     with pytest.raises(reratings.AlreadyRunning):
         reratings.run(rerating_id=made.pk, clock=now)
     tasks.apply_rerating(rerating_id=made.pk)  # says so and leaves it
 
     assert len(rows_of(id)) == 1
-    other_connection.close()
+    other.execute("SELECT pg_advisory_unlock(%s, %s)", lock)
     assert reratings.run(rerating_id=made.pk, clock=now).requests_changed == 1
 
 
