@@ -27,6 +27,14 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.propose_upgraded_prices",
         "schedule": timedelta(hours=1),
     },
+    "go on with re-ratings": {
+        "task": "spend.tasks.finish_reratings",
+        "schedule": timedelta(minutes=5),
+    },
+    "take off the queue what has a price": {
+        "task": "spend.tasks.forget_refused_models",
+        "schedule": timedelta(minutes=5),
+    },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",
         "schedule": timedelta(days=1),

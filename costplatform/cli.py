@@ -16,6 +16,7 @@ usage: costplatform COMMAND [--help] …
   verify-ledger  prove that the ledger and all sums agree
   reconcile      compare a provider's invoice with the ledger
   exchange-rates list, import, seed and fetch what currencies are worth
+  rerate         charge past requests at a corrected price
   demo           make months of example spend
   prices         compare price lists with the price book, and take over what is approved
   recorder       write finished calls to the ledger

@@ -1,7 +1,7 @@
 """
 What only Postgres and the live store know, read when somebody scrapes and kept for some seconds.
 
-Thirteen queries and ten trips to the live store, however many accounts there are. What cannot be
+Fourteen queries and ten trips to the live store, however many accounts there are. What cannot be
 read is left out, and ``costplatform_database_up`` or ``costplatform_store_up`` says so.
 """
 
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Sum
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -31,6 +31,7 @@ from budgets.models import Account, Partition
 from budgets.storekeeper import PARTITION
 from spend import ratebook
 from spend.models import InvoiceImport, InvoiceState, SetAside, Verification
+from spend.services import unpriced
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "costplatform_recorder_lag_seconds": ("Age of the oldest unrecorded event.", ()),
     "costplatform_unrecorded_events": ("Events in the stream that are not recorded.", ()),
     "costplatform_set_aside_events": ("Events that could not be recorded.", ()),
+    "costplatform_unpriced_models": ("Models that wait for a price.", ()),
+    "costplatform_unpriced_requests": ("Their requests, by what became of them.", ("state",)),
     "costplatform_open_reservations": ("Reservations that nobody has ended.", ()),
     "costplatform_oldest_reservation_age_seconds": ("Age of the one that is due first.", ()),
     "costplatform_verification_timestamp_seconds": ("When verify-ledger last ended.", ()),
@@ -123,6 +126,7 @@ def _read(at: datetime) -> Iterator[Sample]:
     yield from _invoices()
     yield Sample("costplatform_set_aside_events", SetAside.objects.count())
     yield from _rates(at)
+    yield from _unpriced()
     partition = Partition.objects.filter(number=PARTITION).first()
     if partition is not None:
         yield Sample("costplatform_store_generation", partition.generation)
@@ -160,6 +164,15 @@ def _rates(at: datetime) -> Iterator[Sample]:
     if known.last_good is not None:
         fetched = known.last_good.at.timestamp()
         yield Sample("costplatform_exchange_rates_fetched_timestamp_seconds", fetched)
+
+
+def _unpriced() -> Iterator[Sample]:
+    queue = unpriced.waiting().aggregate(
+        models=Count("pk"), waiting=Sum("waiting", default=0), refused=Sum("refused", default=0)
+    )
+    yield Sample("costplatform_unpriced_models", queue["models"])
+    for state in ("waiting", "refused"):
+        yield Sample("costplatform_unpriced_requests", queue[state], (state,))
 
 
 def _store(partition: Partition) -> list[Sample]:

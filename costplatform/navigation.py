@@ -1,6 +1,6 @@
 """What the admin's frame shows: the sidebar, the stylesheet and the first page."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
 
+from budgets import display
 from budgets.models import ApiKey
 from gateway.models import Deployment
 from spend.admin import dashboard as figures
 from spend.admin import proposals
+from spend.services import unpriced
 
 # Title, icon, app and model of each page, and its name where it is not the list; who may not
 # view the model does not see the link.
@@ -32,6 +34,7 @@ _GROUPS: Final = (
     )),
     ("Spend", (
         ("Ledger", "receipt_long", "spend", "spendevent"),
+        ("Re-ratings", "published_with_changes", "spend", "rerating"),
         ("Set aside", "report", "spend", "setaside"),
         ("Invoices", "request_quote", "spend", "invoiceimport"),
         ("Provider keys", "vpn_key", "spend", "providerkey"),
@@ -42,6 +45,7 @@ _GROUPS: Final = (
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),
         ("Prices", "sell", "spend", "priceversion"),
+        ("Unpriced models", "money_off", "spend", "unpricedmodel"),
         ("Discounts and margins", "percent", "spend", "priceadjustment"),
         ("Price proposals", "rule", "spend", "priceproposal"),
         ("Exchange rates", "currency_exchange", "spend", "exchangerate"),
@@ -52,6 +56,11 @@ _GROUPS: Final = (
         ("Schedule", "schedule", "django_celery_beat", "periodictask"),
     )),
 )  # fmt: skip
+
+_WAITING: Final[dict[str, Callable[[], int]]] = {
+    "unpricedmodel": lambda: unpriced.waiting().count(),
+    "priceproposal": proposals.open_count,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +115,9 @@ def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
 
 
 def _badge(model: str) -> dict[str, Any]:
-    """Return a number beside the link where something waits for somebody."""
-    waiting = proposals.open_count() if model == "priceproposal" else 0
-    return {"badge": waiting, "badge_variant": "warning"} if waiting else {}
+    """Return how many things wait for a person there, if any do."""
+    waiting = _WAITING[model]() if model in _WAITING else 0
+    return {"badge": display.count(waiting), "badge_variant": "warning"} if waiting else {}
 
 
 def _page(app: str, model: str, page: str = "") -> str:

@@ -14,6 +14,7 @@ from gateway.api.models import (
     ModelNew,
 )
 from spend.api_proposals import PriceProposalApply, PriceProposalReject, PriceProposals
+from spend.api_reratings import ReratingDetail, Reratings, UnpricedModels
 from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
 from spend.invoice_api import (
     InvoiceCompare,
@@ -70,6 +71,9 @@ urlpatterns = [
         PriceProposalReject.as_view(),
         name="price-proposal-reject",
     ),
+    path("api/v1/reratings", Reratings.as_view(), name="reratings"),
+    path("api/v1/reratings/<int:rerating_id>", ReratingDetail.as_view(), name="rerating"),
+    path("api/v1/unpriced-models", UnpricedModels.as_view(), name="unpriced-models"),
     path("", include("gateway.urls")),
 ]
 

@@ -1,6 +1,6 @@
 """Reads: what became of a request, and what a key may spend."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -10,7 +10,7 @@ from budgets import money, storekeeper
 from budgets.figures import Figures, InForce, figures_of
 from budgets.models import Account, AccountKind, ApiKey
 from budgets.snapshots import KeySnapshot
-from spend.models import EventKind, SpendEvent
+from spend.models import EventKind, Rerating, SpendEvent
 
 OWN_LEVELS: Final = (AccountKind.KEY, AccountKind.MEMBER, AccountKind.USER)
 """Of which a key is told everything; of its team and organization only what they leave it."""
@@ -104,15 +104,24 @@ def request_report(*, request_id: UUID, key_digest: str | None) -> dict[str, Any
         rows = rows.filter(key_digest=key_digest)
     row = rows.first()
     if row is not None:
-        return _report(row)
+        return _report(row, _adjusting(row))
     if key_digest is None and storekeeper.is_reserved(str(request_id)):
         return {"id": str(request_id), "object": "request", "state": "in_flight"}
     return None
 
 
-def _report(row: SpendEvent) -> dict[str, Any]:
+def _adjusting(row: SpendEvent) -> list[SpendEvent]:
+    rows = SpendEvent.objects.filter(
+        request_id=row.request_id, admitted_at=row.admitted_at, kind=EventKind.ADJUSTMENT
+    )
+    return list(rows.order_by("recorded_at", "id"))
+
+
+def _report(row: SpendEvent, adjusting: Sequence[SpendEvent]) -> dict[str, Any]:
+    """Return what the request costs by all its rows; lines and price are those of the last."""
     accounts = Account.objects.in_bulk(row.accounts)
-    amount = money.to_decimal(row.amount_units, currency=row.currency)
+    cost, currency = _cost([row, *adjusting])
+    rated = next((each for each in reversed(adjusting) if each.lines), row)
     return {
         "id": str(row.request_id),
         "object": "request",
@@ -125,19 +134,55 @@ def _report(row: SpendEvent) -> dict[str, Any]:
         "settled_at": row.settled_at.isoformat(),
         "status": row.status,
         "streamed": row.streamed,
-        "cost": money.plain(row.cost),
-        "cost_currency": row.cost_currency,
-        "amount": money.plain(amount),
+        "cost": money.plain(cost),
+        "cost_currency": currency,
+        "amount": _amount_of([row, *adjusting]),
         "currency": row.currency,
         "exchange_rate": money.plain(row.exchange_rate),
         "exchange_rate_date": row.exchange_rate_date and row.exchange_rate_date.isoformat(),
         "usage": row.usage,
-        "lines": row.lines,
+        "lines": rated.lines,
         "flags": row.flags,
-        "price": row.price_reference,
+        "price": rated.price_reference,
+        "adjustments": _adjustments(adjusting),
         "accounts": [
             {"id": str(id), "kind": accounts[id].kind, "label": accounts[id].label}
             for id in row.accounts
             if id in accounts
         ],
     }
+
+
+def _cost(rows: Sequence[SpendEvent]) -> tuple[Decimal, str]:
+    """
+    Return what is charged in the price's currency.
+
+    Where a re-rating has changed that currency, what was charged in the one before is taken back
+    in it and adds up to 0.
+    """
+    sums: dict[str, Decimal] = {}
+    for each in rows:
+        known = sums.get(each.cost_currency, Decimal(0))
+        sums[each.cost_currency] = money.EXACT.add(known, each.cost)
+    charged = [(cost, currency) for currency, cost in sums.items() if cost]
+    return charged[-1] if charged else (Decimal(0), rows[-1].cost_currency)
+
+
+def _amount_of(rows: Sequence[SpendEvent]) -> str:
+    units = sum(each.amount_units for each in rows)
+    return money.plain(money.to_decimal(units, currency=rows[0].currency))
+
+
+def _adjustments(rows: Sequence[SpendEvent]) -> list[dict[str, Any]]:
+    """Return what re-ratings have added, and why; not who wanted it."""
+    made_by = Rerating.objects.in_bulk({each.rerating_id for each in rows if each.rerating_id})
+    return [
+        {
+            "amount": _amount_of([each]),
+            "currency": each.currency,
+            "recorded_at": each.recorded_at.isoformat(),
+            "price": each.price_reference,
+            "reason": made_by[each.rerating_id].reason if each.rerating_id in made_by else None,
+        }
+        for each in rows
+    ]

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet, Sum, prefetch_related_objects
+from django.db.models import Prefetch, Q, QuerySet, Sum, prefetch_related_objects
 from django.db.models.functions import TruncDate
 
 from budgets import money
@@ -62,6 +62,13 @@ def sums_by_day(asked: Asked) -> list[Sums]:
     return [_sums(day, currency, by_day[day, currency]) for day, currency in sorted(by_day)]
 
 
+def of_request(request_id: UUID) -> Q:
+    """Return which rows of the ledger are a request's: one query finds where to look for them."""
+    ids = [request_id, events.orphan_id(request_id), events.reversal_id(request_id)]
+    times = set(SpendEvent.objects.filter(id__in=ids).values_list("admitted_at", flat=True))
+    return Q(request_id=request_id, admitted_at__in=times)
+
+
 def organization_ids(found: Iterable[SpendEvent]) -> dict[int, str]:
     """Return the public id of each organization that has one of these rows."""
     pks = {row.organization_id for row in found}
@@ -75,9 +82,7 @@ def _events(asked: Asked) -> QuerySet[SpendEvent]:
     if asked.user:
         found = found.filter(user=asked.user)
     if asked.request_id is not None:
-        request = asked.request_id
-        ids = [request, events.orphan_id(request), events.reversal_id(request)]
-        found = found.filter(id__in=ids)
+        found = found.filter(of_request(asked.request_id))
     if asked.first_day is not None:
         found = found.filter(admitted_at__gte=_midnight(asked.first_day))
     if asked.last_day is not None:

@@ -8,33 +8,31 @@ whose usage nobody knows, those of a deployment with a price of its own, those t
 price, and those whose currency cannot be converted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID, uuid5
 
-from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Count, Sum
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet, Sum
 
 from budgets import money, totals
 from budgets.models import Account
 from budgets.money import EXACT
-from spend import ledger, pricebook, pricing, ratebook
-from spend.components import Component
+from spend import ledger
 from spend.models import EventKind, Rerating, SpendEvent
-from spend.pricebook import Adjustments, Listed
-from spend.pricing import Cost
-from spend.rates import Conditions, Price
+from spend.rating import Adjusting, Charged, Rater, Skip
 from spend.services import unpriced
 
 BATCH_REQUESTS: Final = 1_000
 """So many are rated under one lock; the recorder waits for it."""
 PREVIEW_REQUESTS_MAX: Final = 200_000
-OWN_PRICE: Final = "deployment:"
-NO_COST: Final = Decimal(0)
+
+Clock = Callable[[], datetime]
+Progress = Callable[[Rerating], None]
 
 
 class TooManyRequests(Exception):
@@ -74,44 +72,33 @@ class Change:
         return EXACT.add(self.before, self.difference)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A change with the account that it is on, by its name."""
+
+    account_id: UUID
+    label: str
+    change: Change
+
+
 @dataclass(slots=True)
 class Preview:
     """What a re-rating would change; skipped are those that cannot be rated."""
 
     seen: int = 0
     changed: int = 0
-    skipped: int = 0
-    by_account: dict[UUID, Change] = field(default_factory=dict)
+    skipped: Counter[Skip] = field(default_factory=Counter)
+    by_account: dict[tuple[UUID, str], Change] = field(default_factory=dict)
+    """By account and currency: organizations of several count on the platform's accounts."""
     by_currency: dict[str, Change] = field(default_factory=dict)
 
-    def labels(self) -> Mapping[UUID, str]:
-        rows = Account.objects.filter(id__in=self.by_account)
-        return {row.id: f"{row.get_kind_display()}: {row.label}" for row in rows}
-
-
-@dataclass(frozen=True, slots=True)
-class Charged:
-    """What a request is charged now in one price's currency: the sum of its rows."""
-
-    currency: str
-    cost: Decimal
-    units: int
-    rate: Decimal
-    rate_date: date | None
-
-
-@dataclass(frozen=True, slots=True)
-class Adjusting:
-    """A row to add: ``difference`` in the price's currency, ``units`` in the organization's."""
-
-    event: SpendEvent
-    difference: Decimal
-    units: int
-    currency: str
-    rate: Decimal
-    rate_date: date | None
-    price: str
-    cost: Cost | None
+    def rows(self, *, most: int) -> list[Row]:
+        """Return the accounts whose charge changes by the most, so many of them."""
+        by_difference = sorted(
+            self.by_account.items(), key=lambda item: (-abs(item[1].difference), item[0])
+        )[:most]
+        accounts = Account.objects.in_bulk({id for (id, _), _ in by_difference})
+        return [Row(id, _label(accounts.get(id)), change) for (id, _), change in by_difference]
 
 
 def preview(scope: Scope) -> Preview:
@@ -120,21 +107,23 @@ def preview(scope: Scope) -> Preview:
 
     :raises TooManyRequests: if they are more than ``PREVIEW_REQUESTS_MAX``
     """
-    found, rater = Preview(), _Rater(scope)
+    found, rater = Preview(), _rater(scope)
     for batch in _batches(scope):
         found.seen += len(batch)
         if found.seen > PREVIEW_REQUESTS_MAX:
             raise TooManyRequests
         for event, charged, adjusting in rater.rate(batch):
-            if adjusting is None:
-                found.skipped += 1
+            if isinstance(adjusting, Skip):
+                found.skipped[adjusting] += 1
             elif adjusting:
                 found.changed += 1
                 _add_up(found, event, charged, adjusting)
     return found
 
 
-def apply(rerating: Rerating, *, now: datetime) -> Rerating:
+def apply(
+    rerating: Rerating, *, clock: Clock, progress: Progress = lambda rerating: None
+) -> Rerating:
     """
     Write the adjusting rows, batch by batch, and say on ``rerating`` what was done.
 
@@ -142,22 +131,33 @@ def apply(rerating: Rerating, *, now: datetime) -> Rerating:
     difference any more.
     """
     scope = scope_of(rerating)
-    rater = _Rater(scope)
-    seen = skipped = 0
+    rater, skipped = _rater(scope), Counter[Skip]()
+    waiting = unpriced.waiting_of(provider=scope.provider, upstream_model=scope.upstream_model)
+    rerating.requests_total, rerating.requests_seen = count(scope), 0
+    rerating.requests_skipped, rerating.skipped = 0, {}
     for batch in _batches(scope):
-        results = _apply_batch(batch, rerating, rater, now)
-        seen += len(batch)
-        skipped += sum(1 for adjusting in results if adjusting is None)
-    rerating.requests_seen, rerating.requests_skipped = seen, skipped
+        results = _apply_batch(batch, rerating, rater, clock())
+        rerating.requests_seen += len(batch)
+        skipped.update(each for each in results if isinstance(each, Skip))
+        rerating.requests_skipped, rerating.skipped = skipped.total(), dict(skipped)
+        rerating.save(
+            update_fields=["requests_total", "requests_seen", "requests_skipped", "skipped"]
+        )
+        progress(rerating)
     rerating.requests_changed, rerating.differences = _written(rerating)
-    rerating.finished_at = now
+    rerating.finished_at = clock()
     rerating.save()
-    if skipped == 0 and scope.organization_id is None:
+    if not skipped and scope.organization_id is None:
         unpriced.settle(
-            provider=scope.provider, upstream_model=scope.upstream_model,
-            start=scope.start, end=scope.end, now=now,
+            provider=scope.provider, upstream_model=scope.upstream_model, waiting=waiting,
+            start=scope.start, end=scope.end, now=rerating.finished_at,
         )  # fmt: skip
     return rerating
+
+
+def count(scope: Scope, *, most: int | None = None) -> int:
+    """Return how many requests there are, counting no further than ``most``."""
+    return _requests(scope).order_by()[:most].count()
 
 
 def scope_of(rerating: Rerating) -> Scope:
@@ -167,103 +167,33 @@ def scope_of(rerating: Rerating) -> Scope:
     )  # fmt: skip
 
 
-class _Rater:
-    """Rates requests at the price book as it is when this is made."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._listed: Listed | None = pricebook.listed(
-            provider=scope.provider, name=scope.upstream_model
-        )
-        self._adjustments: Adjustments = pricebook.adjustments()
-        self._rates = ratebook.read_table(on=_utc_day(scope.start))
-
-    def rate(
-        self, batch: Sequence[SpendEvent]
-    ) -> Iterator[tuple[SpendEvent, Sequence[Charged], Sequence[Adjusting] | None]]:
-        """Yield each request with what it is charged and what must be added; None: unknown."""
-        charged = _charged(batch)
-        for event in batch:
-            own = charged.get(event.request_id, [])
-            yield event, own, self._adjusting(event, own)
-
-    def _adjusting(
-        self, event: SpendEvent, charged: Sequence[Charged]
-    ) -> Sequence[Adjusting] | None:
-        price = self._price(event)
-        if price is None or not event.usage:
-            return None
-        usage = {Component(name): int(number) for name, number in event.usage.items()}
-        conditions = Conditions(event.service_tier, event.variant, event.region)
-        cost = pricing.cost(price=price, usage=usage, conditions=conditions)
-        rate = self._rate(event, price)
-        if rate is None or (cost.unpriced and not cost.lines):
-            return None
-        return _differences(event, charged, price, cost, rate)
-
-    def _rate(self, event: SpendEvent, price: Price) -> tuple[Decimal, date | None] | None:
-        """Return by what the price's currency is converted: as when the request was admitted."""
-        if price.currency == event.cost_currency:
-            return event.exchange_rate, event.exchange_rate_date
-        rate = self._rates.rate(
-            of=price.currency, into=event.currency, on=_utc_day(event.admitted_at),
-            stale_after_days=settings.EXCHANGE_RATE_STALE_DAYS,
-        )  # fmt: skip
-        return None if rate is None else (rate.value, rate.day)
-
-    def _price(self, event: SpendEvent) -> Price | None:
-        if self._listed is None or event.price_reference.startswith(OWN_PRICE):
-            return None
-        organization, at = event.organization_id, event.admitted_at
-        price = self._listed.price_at(at, organization_id=organization)
-        return price and self._adjustments.apply(
-            price, provider=event.provider, organization_id=organization, team=event.team, at=at
-        )
+def of_rerating(rerating: Rerating) -> Q:
+    """Return which rows of the ledger a re-rating has added."""
+    return Q(rerating_id=rerating.pk, admitted_at__gte=rerating.start, admitted_at__lt=rerating.end)
 
 
-def _utc_day(at: datetime) -> date:
-    return at.astimezone(UTC).date()
+def _label(account: Account | None) -> str:
+    return f"{account.get_kind_display()}: {account.label}" if account else "unknown"
 
 
-def _differences(
-    event: SpendEvent,
-    charged: Sequence[Charged],
-    price: Price,
-    cost: Cost,
-    rate: tuple[Decimal, date | None],
-) -> list[Adjusting]:
-    """Return the rows to add: what was charged in another currency is taken back in it."""
-    units = money.to_units(EXACT.multiply(cost.amount, rate[0]), currency=event.currency)
-    same = next((each for each in charged if each.currency == price.currency), None)
-    rows = [
-        Adjusting(event, -each.cost, -each.units, each.currency, each.rate, each.rate_date,
-                  price.reference, None)
-        for each in charged
-        if each is not same and (each.cost or each.units)
-    ]  # fmt: skip
-    known_cost, known_units = (same.cost, same.units) if same else (NO_COST, 0)
-    difference = _kept(cost.amount) - known_cost
-    if difference or units != known_units:
-        rows.append(
-            Adjusting(event, difference, units - known_units, price.currency, *rate,
-                      price.reference, cost)
-        )  # fmt: skip
-    return rows
+def _rater(scope: Scope) -> Rater:
+    return Rater(provider=scope.provider, upstream_model=scope.upstream_model, start=scope.start)
 
 
-def _kept(amount: Decimal) -> Decimal:
-    """Return an amount with the decimals that the ledger keeps."""
-    return money.WIDE.quantize(amount, Decimal(1).scaleb(-ledger.COST_DECIMALS))
+def _requests(scope: Scope) -> QuerySet[SpendEvent]:
+    rows = SpendEvent.objects.filter(
+        kind=EventKind.USAGE, provider=scope.provider, upstream_model=scope.upstream_model,
+        admitted_at__gte=scope.start, admitted_at__lt=scope.end,
+    )  # fmt: skip
+    if scope.organization_id is not None:
+        rows = rows.filter(organization_id=scope.organization_id)
+    return rows.order_by("admitted_at", "id")
 
 
 def _batches(scope: Scope) -> Iterator[list[SpendEvent]]:
     """Yield the requests in order of admission, each once, however many come in meanwhile."""
-    rows = SpendEvent.objects.filter(
-        kind=EventKind.USAGE, provider=scope.provider, upstream_model=scope.upstream_model,
-        admitted_at__lt=scope.end,
-    ).order_by("admitted_at", "id")  # fmt: skip
-    if scope.organization_id is not None:
-        rows = rows.filter(organization_id=scope.organization_id)
-    batch = list(rows.filter(admitted_at__gte=scope.start)[:BATCH_REQUESTS])
+    rows = _requests(scope)
+    batch = list(rows[:BATCH_REQUESTS])
     while batch:
         yield batch
         last = batch[-1]
@@ -273,49 +203,30 @@ def _batches(scope: Scope) -> Iterator[list[SpendEvent]]:
         )  # fmt: skip
 
 
-def _charged(batch: Sequence[SpendEvent]) -> dict[UUID, list[Charged]]:
-    """Return what each request is charged now: its true row and those that adjust it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT request_id, cost_currency, sum(cost), sum(amount_units)::bigint,
-                   max(exchange_rate), max(exchange_rate_date)
-            FROM spend_event
-            WHERE request_id = ANY(%s) AND admitted_at BETWEEN %s AND %s
-                  AND kind IN ('usage', 'adjustment')
-            GROUP BY 1, 2 ORDER BY 1, 2
-            """,
-            [
-                [event.request_id for event in batch],
-                batch[0].admitted_at,
-                batch[-1].admitted_at,
-            ],
-        )
-        found: dict[UUID, list[Charged]] = {}
-        for request_id, *charged in cursor.fetchall():
-            found.setdefault(request_id, []).append(Charged(*charged))
-    return found
-
-
 def _apply_batch(
-    batch: Sequence[SpendEvent], rerating: Rerating, rater: _Rater, now: datetime
-) -> list[Sequence[Adjusting] | None]:
+    batch: Sequence[SpendEvent], rerating: Rerating, rater: Rater, now: datetime
+) -> list[Sequence[Adjusting] | Skip]:
     with transaction.atomic():
         partition = totals.lock_partition()
-        results = [adjusting for _, _, adjusting in rater.rate(batch)]
+        rated = list(rater.rate(batch))
         rows = [
             _row(adjusting, rerating, index, now)
-            for result in results
-            for index, adjusting in enumerate(result or ())
+            for _, charged, result in rated
+            if not isinstance(result, Skip)
+            for index, adjusting in enumerate(result, start=sum(n.rows for n in charged))
         ]
         if rows:
             accounts = ledger.adjust(rows)
             totals.note_reloads(partition=partition, account_ids=accounts)
-    return results
+    return [adjusting for _, _, adjusting in rated]
 
 
 def _row(adjusting: Adjusting, rerating: Rerating, index: int, now: datetime) -> dict[str, object]:
-    """Return the row: the request's own, but for what it adds, at which price, and why."""
+    """
+    Return the row: the request's own, but for what it adds, at which price, and why.
+
+    ``index`` is how many rows the request has: a run that goes on at another price adds new ones.
+    """
     event, cost = adjusting.event, adjusting.cost
     kept = {str(each.column): getattr(event, each.attname) for each in SpendEvent._meta.fields}
     return kept | {
@@ -341,9 +252,7 @@ def _row(adjusting: Adjusting, rerating: Rerating, index: int, now: datetime) ->
 
 def _written(rerating: Rerating) -> tuple[int, dict[str, str]]:
     """Return how many requests this re-rating has adjusted, and by how much in each currency."""
-    rows = SpendEvent.objects.filter(
-        rerating_id=rerating.pk, admitted_at__gte=rerating.start, admitted_at__lt=rerating.end
-    )
+    rows = SpendEvent.objects.filter(of_rerating(rerating))
     by_currency = rows.values("currency").order_by("currency")
     sums = by_currency.annotate(
         units=Sum("amount_units"), requests=Count("request_id", distinct=True)
@@ -364,8 +273,9 @@ def _add_up(
 ) -> None:
     before = sum(each.units for each in charged)
     difference = sum(each.units for each in adjusting)
-    sums = [found.by_account.setdefault(each, Change(event.currency)) for each in event.accounts]
-    for change in [*sums, found.by_currency.setdefault(event.currency, Change(event.currency))]:
+    currency = event.currency
+    sums = [found.by_account.setdefault((id, currency), Change(currency)) for id in event.accounts]
+    for change in [*sums, found.by_currency.setdefault(currency, Change(currency))]:
         change.requests += 1
         change.before_units += before
         change.difference_units += difference

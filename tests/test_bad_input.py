@@ -46,6 +46,7 @@ from spend.api.cost_config import Fraction, Margin, MarginParts
 from spend.api.fields import FactorText, Instant, NumberText
 from spend.exchange_api import RateText
 from tests.api_client import Reply, master
+from tests.spend.test_instants import NO_INSTANTS
 
 Place = tuple[str | int, ...]
 MARK: Final = "@@bad@@"
@@ -124,26 +125,20 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
         "9" * 60,
     ),
     FactorText: ("0", "-0", "100.1"),
-    Instant: (
-        "2026-11-01",
-        "2026-11-01T00:00:00",
-        "2026-13-01T00:00:00Z",
-        "1730419200",
-        "now",
-        "２０２６-11-01T00:00:00Z",
-        "0001-01-01T00:00:00Z",
-        "9999-12-31T00:00:00+00:00",
-        "2026-11-01T25:00:00Z",
-        "2026-11-01 00:00:00Z",
-    ),
     LabelText: ("é" * 200,),
     Currency: ("usd", "US", "ＵＳＤ", "USDX", "ZZZ", "XXX", "BTC"),
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
+    Instant: NO_INSTANTS,
     Day: ("2026-13-01", "2026-1-1", "20260101", "２０２６-01-01", "0001-01-01", "9999-12-31"),
 }
 
 
+IN_PATHS: Final = {
+    "<path:key>": "sk-0123456789abcdef",
+    "<int:rerating_id>": "987654321",
+    "<int:proposal_id>": "987654322",
+}
 UNKNOWN: Final = ("nonsense", "", "Max_Budget", "__class__", "１", "x" * 9_999)
 NO_BODIES: Final = (
     "[]", "[{}]", "null", '"text"', "7", "NaN", "{", "{'a': 1}", '{"a": 01}', "\x00",
@@ -160,6 +155,14 @@ class Endpoint:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
+    @property
+    def template(self) -> str:
+        """Return the path as the docs write it."""
+        path = self.path
+        for part, sample in IN_PATHS.items():
+            path = path.replace(sample, f"{{{part.strip('<>').partition(':')[2]}}}")
+        return path
+
     def send(self, body: str) -> Reply:
         api = master()
         return (api.patch if self.method == "patch" else api.post)(f"/{self.path}", body)
@@ -175,8 +178,9 @@ def endpoints() -> Iterator[Endpoint]:
             continue
         for method in ("get", "post", "patch"):
             if hasattr(view, method):
-                path = str(pattern.pattern).replace("<path:key>", "sk-0123456789abcdef")
-                path = path.replace("<int:proposal_id>", "1")
+                path = str(pattern.pattern)
+                for part, sample in IN_PATHS.items():
+                    path = path.replace(part, sample)
                 yield Endpoint(path, method, getattr(view, method).takes)
 
 
@@ -204,6 +208,7 @@ VALID: Final[dict[type, Any]] = {
     Currency: "EUR",
     Day: "2026-11-01",
     RateText: "1.5",
+    Instant: "2026-11-01",
     Text: "something",
 }
 """A value that fits each kind of field; of several kinds the first counts."""

@@ -17,10 +17,14 @@ from budgets import keys
 from budgets.models import ApiKey, User
 from tests import admin_site
 from tests.admin_site import HOSTILE
+from tests.budgets.support import account
 from tests.conftest import Cast
 from tests.spend.invoice_support import Bill
 from tests.spend.price_support import new_model, priced
+from tests.spend.support import rows_of
 from tests.spend.test_price_imports import Vendor
+from tests.spend.test_rerating import WRONG, charge, new_book
+from tests.spend.test_reratings import CORRECT
 from tests.stack import Stack
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -210,6 +214,33 @@ def test_an_invoice_is_chosen_previewed_and_imported_by_clicking(
     expect(page.locator("#content")).to_contain_text("agreed")
     page.click("#compare-again")
     expect(page.locator("body")).to_contain_text("was compared again: drifting")
+
+
+def test_a_re_rating_is_looked_at_and_then_written_by_clicking(
+    browser: Browser, root: User, cast: Cast
+) -> None:
+    book, page = new_book(), browser.page
+    old = book.price(WRONG)
+    id = charge(book, cast.organization, account(cast.organization, HOSTILE))
+    book.correct(old, CORRECT)
+    browser.log_in(root)
+
+    page.click("nav >> text=Re-ratings")
+    page.click("a[href$='/rerating/add/']")
+    page.fill("#id_provider", book.provider)
+    page.fill("#id_upstream_model", book.model.name)
+    for name, day in (("start", "2026-03-14"), ("end", "2026-03-15")):
+        page.fill(f"#id_{name}_0", day)
+        page.fill(f"#id_{name}_1", "00:00:00")
+    page.click("button[name=_preview]")
+    expect(page.locator("#content")).to_contain_text("Nothing is written yet.")
+    assert len(rows_of(id)) == 1
+    page.fill("#reason", "the list was wrong")
+    page.click("#apply")
+
+    expect(page.locator("#content")).to_contain_text("the list was wrong")
+    expect(page.locator("#content")).to_contain_text("Written")
+    assert len(rows_of(id)) == 2
 
 
 def test_what_a_form_refuses_stands_beside_its_field(browser: Browser, root: User) -> None:

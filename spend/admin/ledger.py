@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -22,8 +22,10 @@ from budgets.admin.lists import link, state, two_lines
 from budgets.admin.theme import UncountedPaginator
 from budgets.models import Account, ApiKey, Organization, Team, User
 from spend import events
+from spend.admin.reratings import ReratingFilter, reratings_of
 from spend.components import Component
-from spend.models import Day, EventKind, PriceVersion, SetAside, SpendEvent
+from spend.models import Day, EventKind, PriceVersion, Rerating, SetAside, SpendEvent
+from spend.queries import of_request
 
 MODELS_LISTED_MAX: Final = 100
 MODELS_OF_DAYS: Final = 31
@@ -49,6 +51,7 @@ KIND_WORDS: Final = {
     EventKind.USAGE: "A request, as it was settled.",
     EventKind.ORPHAN: "A request that nobody settled: counted at what was reserved.",
     EventKind.ORPHAN_REVERSAL: "Takes an orphan back: its true settle came after all.",
+    EventKind.ADJUSTMENT: "A re-rating added the difference to another price.",
 }
 
 
@@ -129,7 +132,7 @@ class AccountFilter(SimpleListFilter):
 class SpendEventAdmin(ReadOnlyAdmin):
     purpose = "Every request that cost something, or could have: one row each, never changed."
     list_display = ("at", "requested", "whose", "kind_told", "tokens", "amount")
-    list_filter = (TimeFilter, ModelFilter, KindFilter, FlagFilter, AccountFilter)
+    list_filter = (TimeFilter, ModelFilter, KindFilter, FlagFilter, AccountFilter, ReratingFilter)
     list_fullwidth = True
     search_fields = ("id",)
     search_help_text = "Exact request id"
@@ -150,9 +153,7 @@ class SpendEventAdmin(ReadOnlyAdmin):
         if not search_term:
             return queryset, False
         request_id = _uuid_of(search_term.strip())
-        return (
-            queryset.filter(id__in=_ids_of(request_id)) if request_id else queryset.none()
-        ), False
+        return (queryset.filter(of_request(request_id)) if request_id else queryset.none()), False
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Read for whom the requests of the page's rows were, all at once."""
@@ -232,12 +233,26 @@ class LineTold:
 
 
 @dataclass(frozen=True, slots=True)
+class RowTold:
+    """One of a request's rows, and where a re-rating made it, why."""
+
+    link: Any
+    is_this: bool
+    recorded_at: datetime
+    amount: str
+    rerating: Any
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """A row of the ledger with the sums that lead to its amount."""
 
     kind: str
     lines: list[LineTold]
     unpriced: list[str]
+    full_cost: str
+    charged_before: str
     cost: str
     price: Any
     converted: bool
@@ -253,7 +268,8 @@ class Told:
     accounts: list[Any]
     organization: Any
     key: Any
-    others: list[Any]
+    rows: list[RowTold]
+    sum: str
 
 
 def told(event: SpendEvent) -> Told:
@@ -263,10 +279,14 @@ def told(event: SpendEvent) -> Told:
     )
     told_of = {Component.REQUEST.value, *(component for component, *_ in event.lines)}
     unrounded = money.WIDE.multiply(event.cost, event.exchange_rate)
+    full_cost = sum((Decimal(amount) for *_, amount in event.lines), Decimal(0))
+    rows, units = _rows_of(event)
     return Told(
         kind=KIND_WORDS.get(EventKind(event.kind), event.kind),
         lines=[_line(event, *line) for line in event.lines],
         unpriced=sorted(name.replace("_", " ") for name in event.usage if name not in told_of),
+        full_cost=display.exact(full_cost, event.cost_currency),
+        charged_before=display.exact(full_cost - event.cost, event.cost_currency),
         cost=display.exact(event.cost, event.cost_currency),
         price=_price_link(event),
         converted=event.cost_currency != event.currency,
@@ -282,7 +302,8 @@ def told(event: SpendEvent) -> Told:
         accounts=_account_links(event),
         organization=link(Organization.objects.filter(pk=event.organization_id).first()),
         key=link(ApiKey.objects.filter(digest=event.key_digest).first()),
-        others=_others(event),
+        rows=rows,
+        sum=display.exact(_in_currency(units, event), event.currency),
     )  # fmt: skip
 
 
@@ -290,16 +311,23 @@ def _names(known: Iterable[Team | User]) -> dict[str, str]:
     return {each.public_id: str(each) for each in known}
 
 
-def _others(event: SpendEvent) -> list[Any]:
-    """Return the other rows of the same request: an orphan, and what took it back."""
-    rows = SpendEvent.objects.filter(id__in=_ids_of(event.request_id)).exclude(id=event.id)
-    return [
-        (
-            link(each, each.get_kind_display()),
-            display.exact(_in_currency(each.amount_units, each), each.currency),
-        )
-        for each in rows
-    ]
+def _rows_of(event: SpendEvent) -> tuple[list[RowTold], int]:
+    """Return all rows of the request, and their sum in units."""
+    rows = SpendEvent.objects.filter(of_request(event.request_id)).order_by("recorded_at", "id")
+    made_by = reratings_of(rows)
+    told_of = [_row(each, made_by.get(each.rerating_id or 0), of=event) for each in rows]
+    return told_of, sum(each.amount_units for each in rows)
+
+
+def _row(each: SpendEvent, made_by: Rerating | None, *, of: SpendEvent) -> RowTold:
+    return RowTold(
+        link=link(each, each.get_kind_display()),
+        is_this=each.id == of.id,
+        recorded_at=each.recorded_at,
+        amount=display.exact(_in_currency(each.amount_units, each), each.currency),
+        rerating=link(made_by, f"re-rating {made_by.pk}") if made_by else "",
+        reason=made_by.reason if made_by else "",
+    )
 
 
 def _line(event: SpendEvent, component: str, quantity: str, rate: str, amount: str) -> LineTold:
@@ -330,11 +358,6 @@ def _price_link(event: SpendEvent) -> Any:
 def _account_links(event: SpendEvent) -> list[Any]:
     known = Account.objects.in_bulk(event.accounts)
     return [link(known[id]) if id in known else str(id) for id in event.accounts]
-
-
-def _ids_of(request_id: UUID) -> list[UUID]:
-    """Return under which ids a request can stand in the ledger."""
-    return [request_id, events.orphan_id(request_id), events.reversal_id(request_id)]
 
 
 def _in_currency(units: int, event: SpendEvent) -> Decimal:

@@ -20,7 +20,7 @@ from budgets.admin.base import ServiceAdmin
 from budgets.admin.lists import page_of
 from budgets.admin.theme import action
 from budgets.errors import InvalidInput
-from spend import price_samples, pricebook
+from spend import instants, price_samples, pricebook
 from spend.admin.ending import end_page
 from spend.admin.price_forms import PriceVersionForm, RateInline, corrected, sentence, shown_rate
 from spend.admin.price_words import EVERYBODY, in_and_out, sample, version_state
@@ -104,7 +104,10 @@ class PriceVersionAdmin(ServiceAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         old = corrected(request)
         if old is None:
-            return {"source": MANUAL} | super().get_changeform_initial_data(request)
+            given: dict[str, Any] = super().get_changeform_initial_data(request)
+            if "effective_from" in given:
+                given["effective_from"] = instants.parse_or_none(given["effective_from"])
+            return {"source": MANUAL} | given
         names = ("effective_from", "effective_until", "currency", "region_factors")
         return {"source": MANUAL} | {name: getattr(old, name) for name in names}
 

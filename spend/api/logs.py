@@ -177,6 +177,7 @@ def _metadata(row: SpendEvent) -> dict[str, Any]:
         "exchange_rate": row.exchange_rate,
         "exchange_rate_date": row.exchange_rate_date,
         "price": row.price_reference,
+        "rerating_id": row.rerating_id,
         "reserved": money.to_decimal(row.reserved_units, currency=row.currency),
         "recorded_at": row.recorded_at,
     }

@@ -25,9 +25,13 @@ class Rerating(models.Model):
     requested_by = models.CharField(max_length=255)
     created_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
+    requests_total = models.BigIntegerField(null=True, blank=True)
+    """How many there were when the run began; null: it has not yet."""
     requests_seen = models.BigIntegerField(default=0)
     requests_changed = models.BigIntegerField(default=0)
     requests_skipped = models.BigIntegerField(default=0)
+    skipped = models.JSONField(default=dict, blank=True)
+    """By reason: how many keep their charge."""
     differences = models.JSONField(default=dict)
     """By currency: the sum of what was added, as an exact decimal in text."""
 
@@ -37,7 +41,8 @@ class Rerating(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="rerating_ends_after_it_begins", condition=Q(end__gt=F("start"))
-            )
+            ),
+            models.CheckConstraint(name="rerating_says_why", condition=~Q(reason="")),
         ]
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from budgets.services import tenancy
 from budgets.services.accounts import Terms
 from costplatform import metrics, metrics_state
 from spend import verification
-from spend.models import Verification
+from spend.models import UnpricedModel, Verification
+from spend.services import unpriced
 from spend.verification import VERIFICATIONS_KEPT, Difference, Report
 from tests.api_client import live_counter, master, new_id, spend
 from tests.conftest import Cast
@@ -309,6 +310,32 @@ def test_the_last_verification_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.each("costplatform_verification_differences") == [2]
     (at,) = found.each("costplatform_verification_timestamp_seconds")
     assert began <= at <= datetime.now(UTC).timestamp()
+
+
+def test_what_has_no_price_is_told_as_long_as_it_is_on_the_queue() -> None:
+    before = scraped()
+    key, now = (new_id("provider")[:60], "m"), datetime.now(UTC)
+    unpriced.add_refused({key: unpriced.Refused(7, now, now)})
+    UnpricedModel.objects.filter(provider=key[0]).update(waiting=5)
+    metrics._state._read_at = float("-inf")
+
+    queued = scraped()
+    unpriced.settle(
+        provider=key[0], upstream_model="m", waiting=5, start=now, end=now + timedelta(days=1),
+        now=now,
+    )  # fmt: skip
+    metrics._state._read_at = float("-inf")
+    settled = scraped()
+
+    def figures(of: Scraped) -> list[float]:
+        requests = "costplatform_unpriced_requests"
+        return [
+            of.sum("costplatform_unpriced_models"), of.sum(requests, state="waiting"),
+            of.sum(requests, state="refused"),
+        ]  # fmt: skip
+
+    assert [n - m for n, m in zip(figures(queued), figures(before), strict=True)] == [1, 5, 7]
+    assert figures(settled) == figures(before)
 
 
 def test_old_verifications_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def test_where_the_operator_allows_it_unpriced_requests_wait_and_are_rated_later
         provider=name, upstream_model=CHAT, start=start, end=start + timedelta(hours=1),
         reason="it has a price now", requested_by="test", created_at=start,
     )  # fmt: skip
-    rerating.apply(made, now=datetime.now(UTC))
+    rerating.apply(made, clock=lambda: datetime.now(UTC))
 
     for row in rows:
         assert rows_of(str(row.id)) == [("usage", 0), ("adjustment", 20_000_000)]

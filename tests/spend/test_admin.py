@@ -128,7 +128,8 @@ def test_the_ledger_is_listed_without_being_counted(event: SpendEvent, root: Cli
     with CaptureQueriesContext(connection) as captured:
         root.get(Pages(SpendEvent).url("changelist"))
 
-    assert not [query for query in captured if "COUNT(" in query["sql"].upper()]
+    counting = [query["sql"] for query in captured if "COUNT(" in query["sql"].upper()]
+    assert not [sql for sql in counting if SpendEvent._meta.db_table in sql]
 
 
 def test_a_row_shows_the_sums_that_lead_to_its_amount(event: SpendEvent, root: Client) -> None:

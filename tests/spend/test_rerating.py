@@ -14,7 +14,7 @@ from budgets.models import Organization, PeriodTotal
 from budgets.money import Units
 from budgets.periods import Period
 from budgets.storekeeper import Entry
-from spend import events, pricebook, pricing, rerating, verification
+from spend import events, pricebook, pricing, rerating, tasks, verification
 from spend.components import Component, Usage
 from spend.events import Outcome
 from spend.models import (
@@ -29,6 +29,8 @@ from spend.models import (
     UnpricedModel,
 )
 from spend.rates import PLAIN, UNPRICED, Conditions, Price
+from spend.services import unpriced
+from tests.api_client import spend
 from tests.budgets.support import PathAccount, account, context, payload_of, record_everything
 from tests.conftest import Cast
 from tests.spend.support import apply, now, rolled_up, rows_of
@@ -84,13 +86,17 @@ class Book:
             start=fields.pop("start", NOON - DAY), end=fields.pop("end", NOON + DAY),
             reason="the list was wrong", requested_by="test", created_at=NOON, **fields,
         )  # fmt: skip
-        return rerating.apply(made, now=now())
+        return rerating.apply(made, clock=now)
+
+
+def new_book() -> Book:
+    provider = Provider.objects.create(slug=f"p-{uuid.uuid4().hex[:12]}", name="P")
+    return Book(Model.objects.create(provider=provider, name="m"))
 
 
 @pytest.fixture
 def book() -> Book:
-    provider = Provider.objects.create(slug=f"p-{uuid.uuid4().hex[:12]}", name="P")
-    return Book(Model.objects.create(provider=provider, name="m"))
+    return new_book()
 
 
 def charge(
@@ -150,7 +156,7 @@ def test_a_second_run_changes_nothing(book: Book, cast: Cast) -> None:
     first = book.rerate()
     before = [rows_of(id) for id in ids]
 
-    again, same = book.rerate(), rerating.apply(first, now=now())
+    again, same = book.rerate(), rerating.apply(first, clock=now)
 
     assert [rows_of(id) for id in ids] == before
     assert (again.requests_changed, again.differences) == (0, {})
@@ -263,6 +269,106 @@ def test_what_comes_without_a_price_after_it_was_settled_waits_again(
     assert (queued.waiting, queued.settled_at) == (1, None)
 
 
+def test_what_waits_anew_waits_since_then(book: Book, cast: Cast) -> None:
+    of, later = account(cast.organization), NOON + 30 * DAY
+    charge(book, cast.organization, of, flags=(events.UNPRICED,))
+    version = book.price(RIGHT)
+    book.rerate()
+    PriceRate.objects.filter(version=version).delete()
+
+    charge(book, cast.organization, of, at=later, flags=(events.UNPRICED,))
+
+    queued = UnpricedModel.objects.get(provider=book.provider)
+    assert (queued.first_seen_at, queued.last_seen_at) == (later, later)
+
+
+def test_what_is_refused_after_it_was_settled_is_listed_again(book: Book, cast: Cast) -> None:
+    charge(book, cast.organization, account(cast.organization), flags=(events.UNPRICED,))
+    book.price(RIGHT)
+    settled_at = book.rerate().finished_at
+    assert settled_at is not None
+    key, queued = (book.provider, "m"), UnpricedModel.objects.filter(provider=book.provider)
+
+    unpriced.add_refused({key: unpriced.Refused(1, settled_at - DAY, settled_at - DAY)})
+    assert queued.get().settled_at == settled_at  # refused before, and only counted now
+    unpriced.add_refused({key: unpriced.Refused(1, settled_at + DAY, settled_at + DAY)})
+
+    assert queued.get().settled_at is None
+    assert queued.get().refused == 2
+
+
+def test_what_was_refused_only_leaves_the_queue_once_it_has_a_price(book: Book, cast: Cast) -> None:
+    other = new_book()
+    for each in (book, other):
+        unpriced.add_refused({(each.provider, "m"): unpriced.Refused(3, NOON, NOON)})
+    charge(other, cast.organization, account(cast.organization), flags=(events.UNPRICED,))
+    rows = UnpricedModel.objects.filter(provider=book.provider)
+
+    tasks.forget_refused_models()
+    still = rows.get()
+    for each in (book, other):
+        each.price(RIGHT)
+    tasks.forget_refused_models(of_a_newer_version="ignored")
+
+    assert (still.refused, still.settled_at) == (3, None)
+    assert (rows.get().refused, rows.get().settled_at is None) == (0, False)
+    assert UnpricedModel.objects.get(provider=other.provider).settled_at is None  # one waits
+
+
+def test_what_came_while_the_rest_was_rated_waits_on(
+    book: Book, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = account(cast.organization)
+    charge(book, cast.organization, of, flags=(events.UNPRICED,))
+    written = rerating._written
+
+    def one_more(made: Rerating) -> Any:
+        charge(book, cast.organization, of, at=NOON - DAY / 2, flags=(events.UNPRICED,))
+        return written(made)
+
+    monkeypatch.setattr(rerating, "_written", one_more)
+    book.price(RIGHT)
+
+    book.rerate()
+
+    queued = UnpricedModel.objects.get(provider=book.provider)
+    assert (queued.waiting, queued.settled_at) == (2, None)
+
+
+def test_a_run_that_goes_on_at_another_price_corrects_what_it_wrote(book: Book, cast: Cast) -> None:
+    of = account(cast.organization)
+    old = book.price(WRONG)
+    id = charge(book, cast.organization, of)
+    newer = book.correct(old, {Component.INPUT: "0.000009", Component.OUTPUT: "0.00001"})
+    broken_off = book.rerate()
+    book.correct(newer, RIGHT)
+
+    rerating.apply(broken_off, clock=now)
+
+    amounts = [amount for _, amount in rows_of(id)]
+    assert (len(amounts), sum(amounts)) == (3, RIGHT_UNITS)
+
+
+def test_how_far_it_is_can_be_read_meanwhile(
+    book: Book, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rerating, "BATCH_REQUESTS", 2)
+    of = account(cast.organization)
+    book.price(WRONG)
+    for _ in range(5):
+        charge(book, cast.organization, of)
+    made = book.rerate()
+    read: list[tuple[int | None, int]] = []
+
+    def look(running: Rerating) -> None:
+        kept = Rerating.objects.get(pk=running.pk)
+        read.append((kept.requests_total, kept.requests_seen))
+
+    rerating.apply(made, clock=now, progress=look)
+
+    assert read == [(5, 2), (5, 4), (5, 5)]
+
+
 def test_what_has_no_price_still_waits_on(book: Book, cast: Cast) -> None:
     of = account(cast.organization)
     charge(book, cast.organization, of, flags=(events.UNPRICED,))
@@ -270,6 +376,7 @@ def test_what_has_no_price_still_waits_on(book: Book, cast: Cast) -> None:
     made = book.rerate()
 
     assert (made.requests_seen, made.requests_skipped, made.requests_changed) == (1, 1, 0)
+    assert made.skipped == {"no_price": 1}
     assert UnpricedModel.objects.get(provider=book.provider).waiting == 1
 
 
@@ -282,7 +389,7 @@ def test_what_nobody_knows_the_usage_of_keeps_its_charge(book: Book, cast: Cast)
     made = book.rerate()
 
     assert len(rows_of(id)) == 1
-    assert made.requests_skipped == 1
+    assert made.skipped == {"unknown_usage": 1}
 
 
 def test_a_deployments_own_price_is_not_the_price_books_to_correct(book: Book, cast: Cast) -> None:
@@ -292,9 +399,10 @@ def test_a_deployments_own_price_is_not_the_price_books_to_correct(book: Book, c
     id = charge(book, cast.organization, of, price=own)
     book.price(RIGHT)
 
-    book.rerate()
+    made = book.rerate()
 
     assert len(rows_of(id)) == 1
+    assert made.skipped == {"own_price": 1}
 
 
 def test_service_tier_and_discount_apply_as_they_did(book: Book, cast: Cast) -> None:
@@ -325,10 +433,10 @@ def test_preview_shows_each_account_before_and_after_and_writes_nothing(
 
     found = rerating.preview(book.scope())
 
-    assert (found.seen, found.changed, found.skipped) == (3, 3, 0)
-    change = found.by_account[first.id]
+    assert (found.seen, found.changed, found.skipped.total()) == (3, 3, 0)
+    change = found.by_account[first.id, "USD"]
     assert (change.requests, change.before, change.after) == (2, Decimal("0.006"), Decimal("0.008"))
-    assert found.by_account[second.id].difference == Decimal("0.001")
+    assert found.by_account[second.id, "USD"].difference == Decimal("0.001")
     assert found.by_currency["USD"].difference == Decimal("0.003")
     assert [len(rows_of(id)) for id in ids] == [1, 1, 1]
 
@@ -373,6 +481,23 @@ def test_more_requests_than_a_preview_reads_are_refused(
 
     with pytest.raises(rerating.TooManyRequests):
         rerating.preview(book.scope())
+
+
+def test_money_of_two_currencies_is_not_added_up_on_an_account_of_both(
+    book: Book, cast: Cast
+) -> None:
+    shared = account(cast.organization)
+    book.price(RIGHT)
+    for currency in ("USD", "JPY", "JPY"):
+        spend(
+            cast.organization, [shared.id], "1", at=NOON, currency=currency,
+            provider=book.provider, upstream_model=book.model.name,
+        )  # fmt: skip
+
+    found = rerating.preview(book.scope())
+
+    assert found.by_account[shared.id, "USD"].requests == 1
+    assert found.by_account[shared.id, "JPY"].requests == 2
 
 
 def test_an_adjusting_row_must_say_which_re_rating_made_it(book: Book, cast: Cast) -> None:
