@@ -13,16 +13,6 @@ from gateway.api.models import (
     ModelInfo,
     ModelNew,
 )
-from spend.api_proposals import PriceProposalApply, PriceProposalReject, PriceProposals
-from spend.api_reratings import ReratingDetail, Reratings, UnpricedModels
-from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
-from spend.invoice_api import (
-    InvoiceCompare,
-    InvoiceInfo,
-    Invoices,
-    ProviderKeyDelete,
-    ProviderKeys,
-)
 
 admin.autodiscover()
 
@@ -36,11 +26,6 @@ urlpatterns = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("budgets.api.urls")),
-    path("api/v1/exchange-rates", ExchangeRates.as_view(), name="exchange-rates"),
-    path(
-        "api/v1/exchange-rates/approve", ExchangeRateApprove.as_view(), name="exchange-rate-approve"
-    ),
-    path("api/v1/exchange-rates/reject", ExchangeRateReject.as_view(), name="exchange-rate-reject"),
     path("spend/calculate", SpendCalculate.as_view(), name="spend-calculate"),
     path("cost/estimate", CostEstimate.as_view(), name="cost-estimate"),
     path("utils/token_counter", TokenCounter.as_view(), name="token-counter"),
@@ -55,25 +40,6 @@ urlpatterns = [
         DeploymentBudgetDelete.as_view(),
         name="deployment-budget-delete",
     ),
-    path("api/v1/invoices", Invoices.as_view(), name="invoices"),
-    path("api/v1/invoices/info", InvoiceInfo.as_view(), name="invoice-info"),
-    path("api/v1/invoices/compare", InvoiceCompare.as_view(), name="invoice-compare"),
-    path("api/v1/provider-keys", ProviderKeys.as_view(), name="provider-keys"),
-    path("api/v1/provider-keys/delete", ProviderKeyDelete.as_view(), name="provider-key-delete"),
-    path("api/v1/price-proposals", PriceProposals.as_view(), name="price-proposals"),
-    path(
-        "api/v1/price-proposals/<int:proposal_id>/apply",
-        PriceProposalApply.as_view(),
-        name="price-proposal-apply",
-    ),
-    path(
-        "api/v1/price-proposals/<int:proposal_id>/reject",
-        PriceProposalReject.as_view(),
-        name="price-proposal-reject",
-    ),
-    path("api/v1/reratings", Reratings.as_view(), name="reratings"),
-    path("api/v1/reratings/<int:rerating_id>", ReratingDetail.as_view(), name="rerating"),
-    path("api/v1/unpriced-models", UnpricedModels.as_view(), name="unpriced-models"),
     path("", include("gateway.urls")),
 ]
 

@@ -43,8 +43,8 @@ from budgets.models import Change
 from gateway.api.costs import Objects
 from gateway.api.costs import Reply as ReplyField
 from spend.api.cost_config import Fraction, Margin, MarginParts
+from spend.api.exchange_rates import RateText
 from spend.api.fields import FactorText, Instant, NumberText
-from spend.exchange_api import RateText
 from tests.api_client import Reply, master
 from tests.spend.test_instants import NO_INSTANTS
 

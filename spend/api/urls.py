@@ -1,32 +1,53 @@
-"""Addresses of the endpoints about prices and spend."""
+"""Addresses of the endpoints about prices, currencies, invoices and spend."""
 
-from django.urls import path
+from collections.abc import Mapping
+from typing import Any
 
-from spend.api import adjustments, cost_config, logs, prices
+from django.urls import URLPattern, path
+
+from spend.api import (
+    adjustments,
+    cost_config,
+    exchange_rates,
+    invoices,
+    logs,
+    prices,
+    proposals,
+    reratings,
+)
+
+
+def _paths(below: str, views: Mapping[str, Any]) -> list[URLPattern]:
+    return [path(f"{below}{rest}", view.as_view()) for rest, view in views.items()]
+
 
 urlpatterns = [
-    path("spend/logs", logs.SpendLogs.as_view(), name="spend-logs"),
-    path("api/v1/prices", prices.Prices.as_view(), name="prices"),
-    path("api/v1/prices/correct", prices.PriceCorrect.as_view(), name="price-correct"),
-    path("api/v1/prices/end", prices.PriceEnd.as_view(), name="price-end"),
-    path("api/v1/prices/delete", prices.PriceDelete.as_view(), name="price-delete"),
-    path("api/v1/price-adjustments", adjustments.Adjustments.as_view(), name="price-adjustments"),
-    path(
-        "api/v1/price-adjustments/end",
-        adjustments.AdjustmentEnd.as_view(),
-        name="price-adjustment-end",
-    ),
-    path(
-        "api/v1/price-adjustments/delete",
-        adjustments.AdjustmentDelete.as_view(),
-        name="price-adjustment-delete",
-    ),
-    path(
-        "config/cost_discount_config",
-        cost_config.DiscountConfig.as_view(),
-        name="cost-discount-config",
-    ),
-    path(
-        "config/cost_margin_config", cost_config.MarginConfig.as_view(), name="cost-margin-config"
-    ),
-]
+    *_paths("", {
+        "spend/logs": logs.SpendLogs,
+        "config/cost_discount_config": cost_config.DiscountConfig,
+        "config/cost_margin_config": cost_config.MarginConfig,
+    }),
+    *_paths("api/v1/", {
+        "exchange-rates": exchange_rates.ExchangeRates,
+        "exchange-rates/approve": exchange_rates.ExchangeRateApprove,
+        "exchange-rates/reject": exchange_rates.ExchangeRateReject,
+        "invoices": invoices.Invoices,
+        "invoices/info": invoices.InvoiceInfo,
+        "invoices/compare": invoices.InvoiceCompare,
+        "price-adjustments": adjustments.Adjustments,
+        "price-adjustments/end": adjustments.AdjustmentEnd,
+        "price-adjustments/delete": adjustments.AdjustmentDelete,
+        "price-proposals": proposals.PriceProposals,
+        "price-proposals/<int:proposal_id>/apply": proposals.PriceProposalApply,
+        "price-proposals/<int:proposal_id>/reject": proposals.PriceProposalReject,
+        "prices": prices.Prices,
+        "prices/correct": prices.PriceCorrect,
+        "prices/end": prices.PriceEnd,
+        "prices/delete": prices.PriceDelete,
+        "provider-keys": invoices.ProviderKeys,
+        "provider-keys/delete": invoices.ProviderKeyDelete,
+        "reratings": reratings.Reratings,
+        "reratings/<int:rerating_id>": reratings.ReratingDetail,
+        "unpriced-models": reratings.UnpricedModels,
+    }),
+]  # fmt: skip

@@ -131,7 +131,7 @@ def test_what_cannot_be_rated_is_told_by_reason(book: Book, cast: Cast) -> None:
 def test_accounts_that_change_by_little_are_left_out_and_counted(
     book: Book, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spend.api_reratings.ACCOUNTS_MAX", 1)
+    monkeypatch.setattr("spend.api.reratings.ACCOUNTS_MAX", 1)
     old = book.price(WRONG)
     for _ in range(2):
         charge(book, cast.organization, account(cast.organization))
