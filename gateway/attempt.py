@@ -56,6 +56,7 @@ class Attempt:
             model=offer.target.upstream_model,
             prompt=asked.fields,
             prompt_bytes=len(offer.body),
+            region=offer.target.region,
             asked_tier=asked.service_tier,
         )
         if admitted.unasked:

@@ -37,6 +37,7 @@ class Target:
     sealed_secret: bytes | None
     secret_host: str
     weight: int
+    region: str
     override: Price | None
     listed: Listed | None
     input_tokens_max: int | None
@@ -223,6 +224,7 @@ def _target(deployment: Deployment) -> Target:
         sealed_secret=bytes(credential.secret) if credential else None,
         secret_host=credential.host if credential else "",
         weight=deployment.weight,
+        region=deployment.region,
         override=pricebook.overriding(
             deployment.price_override, reference=f"deployment:{deployment.public_id}"[:128]
         ),

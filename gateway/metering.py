@@ -29,6 +29,8 @@ class Meter:
     prompt_bytes: int
     status: int = 0
     written: Written = field(default_factory=Written)
+    region: str = ""
+    """Where the deployment serves; an answer may know better."""
     asked_tier: str | None = None
     served_tier: str | None = None
     is_done: bool = False
@@ -142,7 +144,9 @@ class Meter:
         if not is_priced:
             flags.add(events.TIER_UNPRICED)
         told = self.reading
-        return Conditions(tier, told.variant, told.region) if told else Conditions(tier)
+        if told is None:
+            return Conditions(tier, region=self.region)
+        return Conditions(tier, told.variant, told.region or self.region)
 
     def _counted(self, flags: set[str]) -> Usage:
         """Return what was used: as told at the end, else the most that was told or seen."""

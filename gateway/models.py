@@ -1,6 +1,8 @@
 """Where requests go: deployments, and the credentials they use."""
 
-from django.core.validators import MaxValueValidator, MinValueValidator
+import re
+
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
@@ -8,6 +10,11 @@ from budgets.fields import NAME_LENGTH_MAX, PublicIdField
 from budgets.models import Organization
 
 WEIGHT_MAX = 1_000
+REGION_LENGTH_MAX = 32
+REGION = re.compile(r"[a-z0-9][a-z0-9_-]*")
+validate_region = RegexValidator(
+    rf"\A{REGION.pattern}\Z", "Give it in small letters, as the price's regions are named."
+)
 
 
 class Credential(models.Model):
@@ -47,6 +54,10 @@ class Deployment(models.Model):
     weight = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1), MaxValueValidator(WEIGHT_MAX)]
     )
+    region = models.CharField(
+        max_length=REGION_LENGTH_MAX, blank=True, validators=[validate_region],
+        help_text="Where it serves, if its price depends on that: us, eu, regional …",
+    )  # fmt: skip
     price_override = models.JSONField(default=dict, blank=True)
     input_tokens_max = models.PositiveIntegerField(null=True, blank=True)
     output_tokens_max = models.PositiveIntegerField(null=True, blank=True)

@@ -84,7 +84,7 @@ def ceiling(
     """
     Return the most that one request within these bounds can cost, at its dearest classes and tier.
 
-    A request for another service tier may be served at the standard one.
+    A request for another service tier may be served at the standard one, and in any region.
 
     :raises UnboundedCost: if a bound is None where tokens have a price above 0
     """
@@ -94,13 +94,14 @@ def ceiling(
         for row in price.rows_up_to(input_tokens_max, service_tier=tier)
     ]
     request = _dearest(rows, [Component.REQUEST])
-    return _sum(
+    most = _sum(
         [
             NOTHING if request is None else request.of_one,
             _most(rows, INPUT_COMPONENTS, input_tokens_max, "input"),
             _most(rows, OUTPUT_COMPONENTS, output_tokens_max, "output"),
         ]
     )
+    return EXACT.multiply(most, max(price.factors))
 
 
 def least(
@@ -112,7 +113,7 @@ def least(
     cheaper tier, since a request for another may be served at the standard one.
     """
     answered = {Component.OUTPUT: choices, Component.REQUEST: 1}
-    return min(
+    cheapest = min(
         cost(
             price=price,
             usage={component: input_tokens, **answered},
@@ -121,6 +122,7 @@ def least(
         for component in (Component.INPUT, Component.CACHED_READ)
         for tier in {STANDARD, service_tier}
     )
+    return EXACT.multiply(cheapest, min(price.factors))
 
 
 def _charged(usage: Usage, row: Row) -> Usage:

@@ -22,6 +22,7 @@ BATCH: Final = "batch"
 FAST: Final = "fast"
 PRIORITY: Final = "priority"
 STANDARD_NAMES: Final = frozenset({"", "auto", "default", "standard", "on_demand"})
+ONE: Final = Decimal(1)
 HALF: Final = Decimal("0.5")
 RATE_MAX: Final = Decimal(10**6)
 """The most that so many units may cost; more is a slip of the decimal point."""
@@ -117,6 +118,11 @@ class Price:
         if factor is None:
             return row
         return {key: rate.scaled(factor) for key, rate in row.items()}
+
+    @property
+    def factors(self) -> list[Decimal]:
+        """By what a request may be multiplied: its answer may tell any region."""
+        return [ONE, *self.region_factors.values()]
 
     def rows_up_to(self, input_tokens_max: int | None, *, service_tier: str) -> tuple[Row, ...]:
         """Return the rates of every range of input tokens that such a request can be in."""

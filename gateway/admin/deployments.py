@@ -32,6 +32,7 @@ from spend.queries import models_named, price_in_force
 
 FIELDS: Final = (
     "organization", "model_name", "provider", "upstream_model", "api_base", "weight",
+    "region",
     "input_tokens_max", "output_tokens_max", "blocked", "model_info",
 )  # fmt: skip
 USUAL_RATES: Final = (
@@ -163,7 +164,9 @@ class DeploymentAdmin(ServiceAdmin):
         )
         return (
             (None, {"fields": ("model_name", "organization", "weight", "blocked")}),
-            ("Upstream", {"fields": ("provider", "upstream_model", "api_base", "api_key")}),
+            ("Upstream", {
+                "fields": ("provider", "upstream_model", "api_base", "region", "api_key"),
+            }),
             *self._price_fieldsets(request, obj),
             ("Bounds", {"fields": (("input_tokens_max", "output_tokens_max"),)}),
             *(about if obj else ()),

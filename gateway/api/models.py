@@ -18,6 +18,7 @@ from budgets.api.fields import (
     OPTIONAL,
     Amount,
     Flag,
+    Parsed,
     ProviderName,
     PublicId,
     QueryWhole,
@@ -30,7 +31,7 @@ from budgets.api.platform_answers import DeploymentBudget, PlatformView
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import AccountKind
 from budgets.queries import PAGE_SIZE_MAX
-from gateway.models import WEIGHT_MAX, Deployment
+from gateway.models import REGION, REGION_LENGTH_MAX, WEIGHT_MAX, Deployment
 from gateway.providers import base_url_of
 from gateway.services import (
     RATE_DECIMALS_MAX,
@@ -64,7 +65,6 @@ UNSUPPORTED_PARAMS: Final[Defaults] = {
     "model_info": {},
     "organization": None,
     "output_cost_per_second": None,
-    "region_name": None,
     "rpm": None,
     "stream_timeout": None,
     "tags": [],
@@ -105,6 +105,15 @@ class ProviderKey(Text):
         return text
 
 
+class Region(Parsed):
+    """A region as prices name it."""
+
+    def parse(self, text: str) -> str:
+        if len(text) > REGION_LENGTH_MAX or not REGION.fullmatch(text):
+            raise ValueError("must be small letters, digits, - and _")
+        return text
+
+
 class Rate(Amount):
     """What one unit costs, in US dollars."""
 
@@ -122,6 +131,7 @@ class ModelParams(Strict):
     api_base = Text(max_length=500, **OPTIONAL)
     api_key = ProviderKey(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
     weight = Whole(min_value=1, max_value=WEIGHT_MAX, **OPTIONAL)
+    region_name = Region(**OPTIONAL)
     input_cost_per_token = Rate(**OPTIONAL)
     output_cost_per_token = Rate(**OPTIONAL)
     cache_read_input_token_cost = Rate(**OPTIONAL)
@@ -184,6 +194,7 @@ class ModelView:
             "custom_llm_provider": deployment.provider,
             "api_base": deployment.api_base,
             "weight": deployment.weight,
+            **({"region_name": deployment.region} if deployment.region else {}),
             **{name: Decimal(rate) for name, rate in deployment.price_override.items()},
         }
 
@@ -340,6 +351,7 @@ def _values(asked: Asked) -> dict[str, Any]:
         "upstream_model": upstream_model,
         "api_base": params.get("api_base") or _preset(provider),
         "weight": params.get("weight") or 1,
+        "region": params.get("region_name") or "",
         "price_override": {
             name: params[name] for name in OVERRIDE_FIELDS if params.get(name) is not None
         },

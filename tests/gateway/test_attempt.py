@@ -32,7 +32,7 @@ def store() -> Store:
 
 @pytest.fixture
 def attempt(store: Store) -> Attempt:
-    target = SimpleNamespace(upstream_model="gpt-4o", public_id="d")
+    target = SimpleNamespace(upstream_model="gpt-4o", public_id="d", region="")
     offer = SimpleNamespace(
         price=PRICE, ceiling=Decimal(10**6), body=b"{}", target=target, rate=exchange.SAME
     )

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from gateway.models import Deployment
-from gateway.services import create_deployment
+from gateway.services import create_deployment, update_deployment
 from spend import rerating
 from spend.components import Component
 from spend.models import Model, PriceRate, PriceVersion, Provider, Rerating, UnpricedModel
@@ -189,3 +189,21 @@ def test_an_estimate_queues_no_model_and_takes_no_missing_price_for_0(
     model = queued(name)
     assert model is not None
     assert model.refused == 1
+
+
+@pytest.mark.parametrize(("region", "factor"), [("", "1"), ("eu", "1.1"), ("us", "1")])
+def test_a_deployments_region_multiplies_its_price(
+    region: str, factor: str, name: str, door: str, cast: Cast
+) -> None:
+    deployment = deploy(name)
+    price(name, *TIERS)
+    version = PriceVersion.objects.get(model__provider__slug=name)
+    PriceVersion.objects.filter(pk=version.pk).update(region_factors={"eu": "1.1"})
+    update_deployment(deployment=deployment, values={"region": region}, api_key="sk-sandbox")
+
+    answer = chat(door, cast.key("9").secret, model=name, sandbox={"usage": USAGE})
+
+    cost = Decimal("0.02") * Decimal(factor)
+    assert Decimal(answer.headers["x-costplatform-cost"]) == cost
+    row = recorded(answer.headers["x-request-id"])
+    assert (row.cost, row.region, row.flags) == (cost, region, [])

@@ -1,0 +1,80 @@
+"""No request costs more than its ceiling, whatever its price is like and however it is served."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spend import pricing
+from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component
+from spend.rates import Conditions, Price, Rate, adjusted
+
+pytestmark = pytest.mark.no_servers
+
+TIERS = ("", "batch", "flex", "priority")
+REGIONS = ("", "us", "eu")
+amounts = st.integers(0, 10**6).map(lambda number: Decimal(number).scaleb(-9))
+rates = st.builds(
+    Rate,
+    component=st.sampled_from([*INPUT_COMPONENTS, *OUTPUT_COMPONENTS, Component.REQUEST]),
+    rate=amounts,
+    tier_from=st.sampled_from([0, 0, 5, 50]),
+    per=st.sampled_from([1, 3, 1_000_000]),
+    service_tier=st.sampled_from(TIERS),
+)
+prices = st.builds(
+    lambda given, factors, factor, fee: adjusted(
+        Price("USD", tuple(given), "p", factors), factor=factor, fee=fee, reference="a"
+    ),
+    st.lists(rates, max_size=12, unique_by=lambda r: (r.component, r.tier_from, r.service_tier)),
+    st.dictionaries(st.sampled_from(REGIONS[1:]), st.decimals("0.5", "3", places=2), max_size=2),
+    st.decimals("0", "3", places=3),
+    amounts,
+)
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(
+    price=prices,
+    used=st.dictionaries(
+        st.sampled_from([*INPUT_COMPONENTS, *OUTPUT_COMPONENTS]), st.integers(0, 100), max_size=6
+    ),
+    asked=st.sampled_from(TIERS),
+    served=st.booleans(),
+    region=st.sampled_from(REGIONS),
+    told=st.sampled_from(REGIONS),
+)
+def test_ceiling_is_never_below_a_cost_within_its_bounds(
+    price: Price, used: dict[Component, int], asked: str, served: bool, region: str, told: str
+) -> None:
+    most_in = sum(used.get(each, 0) for each in INPUT_COMPONENTS)
+    most_out = sum(used.get(each, 0) for each in OUTPUT_COMPONENTS)
+    conditions = Conditions(asked if served else "", region=told or region)
+    cost = pricing.cost(
+        price=price, usage={**used, Component.REQUEST: 1}, conditions=conditions
+    ).amount
+
+    ceiling = pricing.ceiling(
+        price=price, input_tokens_max=most_in, output_tokens_max=most_out,
+        service_tier=asked, region=region,
+    )  # fmt: skip
+
+    assert cost <= ceiling
+
+
+@settings(max_examples=300, deadline=None)
+@given(price=prices, data=st.data())
+def test_cost_is_the_same_in_any_order_of_its_usage(price: Price, data: st.DataObject) -> None:
+    used = data.draw(
+        st.dictionaries(st.sampled_from(list(Component)), st.integers(0, 100), max_size=8)
+    )
+    shuffled = dict(data.draw(st.permutations(list(used.items()))))
+
+    costs = [pricing.cost(price=price, usage=usage) for usage in (used, shuffled)]
+
+    assert costs[0].amount == costs[1].amount
+    assert set(costs[0].unpriced) == set(costs[1].unpriced)
+    assert all(
+        cost.amount == sum((line.amount for line in cost.lines), Decimal(0)) for cost in costs
+    )
