@@ -13,7 +13,7 @@ from spend.rates import Conditions, Price, Rate, adjusted
 pytestmark = pytest.mark.no_servers
 
 TIERS = ("", "batch", "flex", "priority")
-REGIONS = ("", "us", "eu")
+REGIONS = ("", "us", "eu", "elsewhere")
 amounts = st.integers(0, 10**6).map(lambda number: Decimal(number).scaleb(-9))
 rates = st.builds(
     Rate,
@@ -28,7 +28,7 @@ prices = st.builds(
         Price("USD", tuple(given), "p", factors), factor=factor, fee=fee, reference="a"
     ),
     st.lists(rates, max_size=12, unique_by=lambda r: (r.component, r.tier_from, r.service_tier)),
-    st.dictionaries(st.sampled_from(REGIONS[1:]), st.decimals("0.5", "3", places=2), max_size=2),
+    st.dictionaries(st.sampled_from(REGIONS[1:3]), st.decimals("0.5", "3", places=2), max_size=2),
     st.decimals("0", "3", places=3),
     amounts,
 )
@@ -43,22 +43,20 @@ prices = st.builds(
     asked=st.sampled_from(TIERS),
     served=st.booleans(),
     region=st.sampled_from(REGIONS),
-    told=st.sampled_from(REGIONS),
 )
 def test_ceiling_is_never_below_a_cost_within_its_bounds(
-    price: Price, used: dict[Component, int], asked: str, served: bool, region: str, told: str
+    price: Price, used: dict[Component, int], asked: str, served: bool, region: str
 ) -> None:
     most_in = sum(used.get(each, 0) for each in INPUT_COMPONENTS)
     most_out = sum(used.get(each, 0) for each in OUTPUT_COMPONENTS)
-    conditions = Conditions(asked if served else "", region=told or region)
+    conditions = Conditions(asked if served else "", region=region)
     cost = pricing.cost(
         price=price, usage={**used, Component.REQUEST: 1}, conditions=conditions
     ).amount
 
     ceiling = pricing.ceiling(
-        price=price, input_tokens_max=most_in, output_tokens_max=most_out,
-        service_tier=asked, region=region,
-    )  # fmt: skip
+        price=price, input_tokens_max=most_in, output_tokens_max=most_out, service_tier=asked
+    )
 
     assert cost <= ceiling
 
@@ -75,6 +73,5 @@ def test_cost_is_the_same_in_any_order_of_its_usage(price: Price, data: st.DataO
 
     assert costs[0].amount == costs[1].amount
     assert set(costs[0].unpriced) == set(costs[1].unpriced)
-    assert all(
-        cost.amount == sum((line.amount for line in cost.lines), Decimal(0)) for cost in costs
-    )
+    for cost in costs:
+        assert cost.amount == sum((line.amount for line in cost.lines), Decimal(0))
