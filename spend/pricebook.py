@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import product
 from typing import Final
 
 from django.db.models import F, Prefetch
@@ -30,6 +31,9 @@ OVERRIDE_FIELDS: Final[Mapping[str, Component]] = {
 """LiteLLM's price fields that a deployment may carry, in US dollars a unit."""
 OVERRIDE_CURRENCY: Final = "USD"
 PERCENT: Final = Decimal("0.01")
+
+Scope = tuple[str | None, int | None, str | None]
+"""Team, organization and provider, the most particular first; None stands for every one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,35 +112,24 @@ class Adjustment:
     def holds(self, at: datetime) -> bool:
         return self.start <= at and (self.end is None or at < self.end)
 
-    @property
-    def particularity(self) -> tuple[bool, bool, bool, datetime]:
-        """Orders adjustments that apply: the greatest is the one that counts."""
-        scope = (self.team is not None, self.organization_id is not None)
-        return (*scope, self.provider is not None, self.start)
-
 
 class Adjustments:
     """All discounts and margins; a price that was adjusted once is kept."""
 
     def __init__(self, adjustments: Sequence[Adjustment] = ()) -> None:
-        self._all = adjustments
+        self._by_scope: dict[Scope, list[Adjustment]] = {}
+        for each in sorted(adjustments, key=lambda each: each.start, reverse=True):
+            scope = (each.team, each.organization_id, each.provider)
+            self._by_scope.setdefault(scope, []).append(each)
         self._kept: dict[tuple[str, str], tuple[Price, Price]] = {}
 
     def apply(
         self, price: Price, *, provider: str, organization_id: int, team: str, at: datetime
     ) -> Price:
         """Return the price as it is charged to this team of this organization."""
-        fitting = [
-            each
-            for each in self._all
-            if each.holds(at)
-            and each.provider in {None, provider}
-            and each.organization_id in {None, organization_id}
-            and each.team in {None, team}
-        ]
-        if not fitting:
+        adjustment = self._in_force(team, organization_id, provider, at)
+        if adjustment is None:
             return price
-        adjustment = max(fitting, key=lambda each: each.particularity)
         key = (price.reference, adjustment.reference)
         kept = self._kept.get(key)
         if kept is None or kept[0] is not price:
@@ -145,6 +138,18 @@ class Adjustments:
             )
             kept = self._kept[key] = (price, charged)
         return kept[1]
+
+    def _in_force(
+        self, team: str, organization_id: int, provider: str, at: datetime
+    ) -> Adjustment | None:
+        """Return the most particular one; of one scope the one that began last."""
+        if not self._by_scope:
+            return None
+        for scope in product((team, None), (organization_id, None), (provider, None)):
+            for adjustment in self._by_scope.get(scope, ()):
+                if adjustment.holds(at):
+                    return adjustment
+        return None
 
 
 def overriding(fields: Mapping[str, str], *, reference: str) -> Price | None:
