@@ -14,9 +14,10 @@ TOKENS_ASKED_MAX: Final = 10**9
 MODEL_NAME_MAX: Final = 255
 SERVICE_TIER_MAX: Final = 24
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
+_SEARCH_FIELDS: Final = ("web_search_options", "plugins", "search_parameters")
 # Fields that make the provider read or do more than the bytes of the request say.
 _UNBOUNDED_FIELDS: Final = (
-    "web_search_options", "previous_response_id", "plugins", "search_parameters",
+    *_SEARCH_FIELDS, "previous_response_id", "data_sources", "cached_content", "extra_body",
 )  # fmt: skip
 _CLIENT_TOOLS: Final = frozenset({"function", "custom"})
 # With these a provider serves another model than the one that was asked for and priced, or
@@ -36,6 +37,7 @@ class ChatRequest:
     output_tokens_asked: int | None
     service_tier: str | None
     bytes_bound_input: bool
+    may_search: bool
     end_user: str
     tags: tuple[str, ...]
 
@@ -75,6 +77,7 @@ def parse(body: bytes, *, headers: Mapping[str, str]) -> ChatRequest:
         output_tokens_asked=_output_tokens(fields),
         service_tier=_service_tier(fields),
         bytes_bound_input=_bytes_bound(fields),
+        may_search=_may_search(fields),
         end_user=_end_user(fields),
         tags=_tags(fields, headers),
     )
@@ -151,6 +154,13 @@ def _bytes_bound(fields: Mapping[str, Any]) -> bool:
     if not all(isinstance(t, dict) and _is_of(t.get("type"), _CLIENT_TOOLS) for t in tools):
         return False
     return all(_is_text(message) for message in fields["messages"])
+
+
+def _may_search(fields: Mapping[str, Any]) -> bool:
+    """Whether the provider may search the web: it is asked to, or has a tool of its own."""
+    if any(fields.get(name) is not None for name in _SEARCH_FIELDS):
+        return True
+    return any(not _is_of(tool.get("type"), _CLIENT_TOOLS) for tool in fields.get("tools") or ())
 
 
 def _is_of(kind: object, kinds: frozenset[str]) -> bool:

@@ -215,7 +215,7 @@ def _range(applicant: Applicant, offer: Offer, count: Count) -> dict[str, str | 
         price=offer.price,
         input_tokens=count.tokens,
         choices=applicant.asked.choices,
-        service_tier=offer.service_tier,
+        service_tiers=offer.price.tiers_of(applicant.asked.service_tier),
     )
     units = (min(offer.units_of(least), offer.ceiling_units), offer.ceiling_units)
     low, high = (money.plain(money.to_decimal(each, currency=offer.currency)) for each in units)

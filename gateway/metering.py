@@ -9,7 +9,7 @@ import orjson
 
 from gateway.written import Written
 from spend import events, pricing, prompt_tokens, tokens, usage
-from spend.components import Usage
+from spend.components import Component, Usage
 from spend.events import Outcome
 from spend.rates import Conditions, Price
 from spend.usage import Reading, openai_chat
@@ -76,7 +76,9 @@ class Meter:
         self.written.add_reply(chunk, part="delta")
         self._read(chunk)
         only_usage = chunk.get("usage") is not None and chunk.get("choices") == []
-        self.is_whole = self.is_whole or only_usage
+        if only_usage or chunk.get("choices"):
+            # What comes after a usage is not in it.
+            self.is_whole = only_usage
         return only_usage
 
     @property
@@ -159,6 +161,8 @@ class Meter:
         seen = self._seen or usage.estimated(
             input_tokens=tokens.of_bytes(self.prompt_bytes), output_tokens=self.written.by_bytes()
         )
+        if self.prompt.get("web_search_options") is not None:
+            seen = {**seen, Component.WEB_SEARCH: 1}
         return seen if told is None else usage.larger(told.usage, seen)
 
     def nothing(self, *, settled_at: datetime, flags: tuple[str, ...] = ()) -> Outcome:

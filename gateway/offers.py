@@ -30,6 +30,8 @@ from spend.rates import BATCH, UNPRICED, Price
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
 PERCENT: Final = Decimal("0.01")
+SEARCHES_MAX: Final = 10
+"""Providers bound no searches: a request that may search counts as so many."""
 CEILING_UNITS_MAX: Final = 10**14
 """A hundred thousand dollars: nobody means that."""
 
@@ -49,8 +51,6 @@ class Offer:
     prior: Decimal
     """What adaptive limits hold for such a request until its like are known."""
     tokens: int
-    service_tier: str
-    """What it is asked for at; it may be served at the standard one."""
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -117,9 +117,9 @@ def offer_at(
     """
     price = _price(target, snapshot, models, now)
     rate = _rate(price, target, snapshot.currency, models, now)
-    service_tier = _service_tier(asked, price)
+    _check_service_tier(asked, price)
     body = asked.body_for(upstream_model=target.upstream_model)
-    ceiling = _ceiling(asked, target, price, len(body), service_tier)
+    ceiling = _ceiling(asked, target, price, len(body))
     _check_ceiling(rate.convert(ceiling), snapshot.currency)
     return Offer(
         target=target,
@@ -130,7 +130,6 @@ def offer_at(
         ceiling=ceiling,
         prior=_prior(price, ceiling),
         tokens=_tokens(asked, target, len(body)),
-        service_tier=service_tier,
     )
 
 
@@ -147,7 +146,8 @@ def _check_ceiling(ceiling: Decimal, currency: str) -> None:
 
 def _prior(price: Price, ceiling: Decimal) -> Decimal:
     """Return a share of the ceiling; what a request costs whatever it says counts in full."""
-    fee = min(price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0), ceiling)
+    request = price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0)
+    fee = min(money.EXACT.add(request, price.fee), ceiling)
     share = money.WIDE.multiply(ceiling - fee, settings.ADAPTIVE_PRIOR_PERCENT * PERCENT)
     return money.WIDE.add(fee, share)
 
@@ -159,10 +159,8 @@ def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
     return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
-def _service_tier(asked: ChatRequest, price: Price) -> str:
+def _check_service_tier(asked: ChatRequest, price: Price) -> None:
     """
-    Return the service tier that is charged if it is served.
-
     :raises UnsupportedParameter: if this price has no rates for it
     """
     tier, is_known = price.tier_of(served=asked.service_tier)
@@ -171,7 +169,6 @@ def _service_tier(asked: ChatRequest, price: Price) -> str:
             f"service_tier {asked.service_tier!r} has no price for {asked.model!r}.",
             param="service_tier",
         )
-    return tier
 
 
 def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: datetime) -> Price:
@@ -223,15 +220,14 @@ def output_tokens_max(asked: ChatRequest, target: Target) -> int | None:
     return None if bound is None else bound * asked.choices
 
 
-def _ceiling(
-    asked: ChatRequest, target: Target, price: Price, body_bytes: int, service_tier: str
-) -> Decimal:
+def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
     try:
         return pricing.ceiling(
             price=price,
             input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
             output_tokens_max=output_tokens_max(asked, target),
-            service_tier=service_tier,
+            service_tiers=price.tiers_of(asked.service_tier),
+            searches_max=SEARCHES_MAX if asked.may_search else 0,
         )
     except UnboundedCost as error:
         param = "max_completion_tokens" if error.what == "output" else "messages"

@@ -45,6 +45,8 @@ class Component(StrEnum):
     PAGE = "page"
     ANNOTATED_PAGE = "annotated_page"
     REQUEST = "request"
+    MARGIN = "margin"
+    """What a margin adds to each request; no price has a rate for it."""
     STATED_PICO_USD = "stated_pico_usd"
     """What the provider says that it costs, in millionths of a millionth of a US dollar."""
 
@@ -75,12 +77,29 @@ OUTPUT_COMPONENTS: Final = (
     _C.OUTPUT, _C.REASONING, _C.OUTPUT_AUDIO, _C.OUTPUT_IMAGE, _C.OUTPUT_VIDEO, _C.CITATION,
 )  # fmt: skip
 ALTERNATIVES: Final[Mapping[Component, tuple[Component, ...]]] = {
-    _C.IMAGES: (_C.OUTPUT_IMAGE, _C.OUTPUT),
+    _C.IMAGES: (_C.OUTPUT_IMAGE,),
     _C.INPUT_IMAGES: (_C.INPUT_IMAGE,),
 }
 """What is counted beside the tokens that it takes; charged only where no such token is."""
 FEES: Final = frozenset({_C.REQUEST, _C.COMPUTE_MS, _C.STATED_PICO_USD})
 """Classes that a price need not have: where there is no rate there is no such fee."""
+
+SEARCHES: Final = (_C.WEB_SEARCH, _C.SEARCHED_REQUEST)
+RATED: Final = tuple(each for each in Component if each is not _C.MARGIN)
+"""Classes that a price may have a rate for."""
+
+
+def rated(name: str) -> Component:
+    """
+    Return the class of that name, if a price may have a rate for it.
+
+    :raises ValueError: if there is none
+    """
+    component = Component(name)
+    if component not in RATED:
+        raise ValueError(f"no price has a rate for {name}")
+    return component
+
 
 TOKENS: Final = frozenset(INPUT_COMPONENTS + OUTPUT_COMPONENTS)
 MILLISECONDS: Final = frozenset(

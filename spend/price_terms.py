@@ -14,7 +14,7 @@ from typing import Final
 from budgets import money
 from budgets.errors import InvalidInput
 from spend import units, windows
-from spend.components import TOKENS, Component
+from spend.components import TOKENS, Component, rated
 from spend.rates import STANDARD_NAMES, Rate
 
 RATE_MAX: Final = Decimal(10**6)
@@ -214,7 +214,7 @@ def _decimal(value: object) -> Decimal | None:
 
 def _component(value: object, *, field: str) -> Component:
     try:
-        return Component(str(value))
+        return rated(str(value))
     except ValueError as error:
         raise InvalidInput(field, "is no class of usage that is known here") from error
 

@@ -9,6 +9,7 @@ unpriced, which is not the same as a rate of 0.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from functools import reduce
 from typing import Final, NamedTuple
@@ -71,6 +72,9 @@ def cost(*, price: Price, usage: Usage, conditions: Conditions = PLAIN) -> Cost:
             unpriced.append(component)
     if unpriced and lines:
         unpriced = _not_covered(unpriced, row)
+    if price.fee and usage:
+        lines.append(Line(Component.MARGIN, 1, price.fee, price.fee))
+        amount = EXACT.add(amount, price.fee)
     return Cost(amount, tuple(lines), tuple(unpriced))
 
 
@@ -79,50 +83,57 @@ def ceiling(
     price: Price,
     input_tokens_max: int | None,
     output_tokens_max: int | None,
-    service_tier: str = STANDARD,
+    service_tiers: Iterable[str] = (STANDARD,),
+    searches_max: int = 0,
 ) -> Decimal:
     """
     Return the most that one request within these bounds can cost, at its dearest classes and tier.
 
-    A request for another service tier may be served at the standard one, and in any region.
+    It may be served in any of the service tiers, in any variant and in any region.
 
     :raises UnboundedCost: if a bound is None where tokens have a price above 0
     """
     rows = [
         row
-        for tier in {STANDARD, service_tier}
+        for tier in {STANDARD, *service_tiers}
         for row in price.rows_up_to(input_tokens_max, service_tier=tier)
     ]
-    request = _dearest(rows, [Component.REQUEST])
     most = _sum(
         [
-            NOTHING if request is None else request.of_one,
+            _most(rows, [Component.REQUEST], 1, "request"),
+            _most(rows, [Component.SEARCHED_REQUEST], min(searches_max, 1), "search"),
+            _most(rows, [Component.WEB_SEARCH], searches_max, "search"),
             _most(rows, INPUT_COMPONENTS, input_tokens_max, "input"),
             _most(rows, OUTPUT_COMPONENTS, output_tokens_max, "output"),
         ]
     )
-    return EXACT.multiply(most, max(price.factors))
+    return EXACT.add(price.fee, EXACT.multiply(most, max(price.factors)))
 
 
 def least(
-    *, price: Price, input_tokens: int, choices: int = 1, service_tier: str = STANDARD
+    *,
+    price: Price,
+    input_tokens: int,
+    choices: int = 1,
+    service_tiers: Iterable[str] = (STANDARD,),
 ) -> Decimal:
     """
     Return the least that a request can cost which is answered: its whole input at the input rate,
-    or read from the provider's cache where that is cheaper, and one token for each choice; at the
-    cheaper tier, since a request for another may be served at the standard one.
+    or read from the provider's cache where that is cheaper, and one token for each choice; in the
+    cheapest service tier that it may be served in, and the cheapest region.
     """
     answered = {Component.OUTPUT: choices, Component.REQUEST: 1}
+    listed = replace(price, fee=NOTHING)
     cheapest = min(
         cost(
-            price=price,
+            price=listed,
             usage={component: input_tokens, **answered},
             conditions=Conditions(service_tier=tier),
         ).amount
         for component in (Component.INPUT, Component.CACHED_READ)
-        for tier in {STANDARD, service_tier}
+        for tier in {STANDARD, *service_tiers}
     )
-    return EXACT.multiply(cheapest, min(price.factors))
+    return EXACT.add(price.fee, EXACT.multiply(cheapest, min(price.factors)))
 
 
 def _charged(usage: Usage, row: Row) -> Usage:
@@ -162,7 +173,12 @@ def _most(
 
 
 def _dearest(rows: Iterable[Row], components: Iterable[Component]) -> UnitRate | None:
-    """Return the highest rate of these classes in any row."""
-    components = tuple(components)
-    rates = [row[each] for row in rows for each in components if each in row]
+    """Return the highest rate of these classes in any row, of whatever variant."""
+    wanted = frozenset(components)
+    rates = [
+        rate
+        for row in rows
+        for key, rate in row.items()
+        if (key if isinstance(key, Component) else key[0]) in wanted
+    ]
     return max(rates, key=lambda rate: rate.of_one, default=None)

@@ -19,6 +19,8 @@ UNPRICED: Final = "unpriced"
 """The reference of a price that nobody has set: it has no rates."""
 STANDARD: Final = ""
 BATCH: Final = "batch"
+AUTO: Final = "auto"
+TIER_LENGTH_MAX: Final = 24
 FAST: Final = "fast"
 PRIORITY: Final = "priority"
 STANDARD_NAMES: Final = frozenset({"", "auto", "default", "standard", "on_demand"})
@@ -99,6 +101,8 @@ class Price:
     reference: str
     region_factors: Mapping[str, Decimal] = field(default_factory=dict)
     """By what the rates are multiplied where a request is served in that region."""
+    fee: Decimal = Decimal(0)
+    """What is added to each request, whatever it used."""
     _tables: Mapping[str, Table] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -143,18 +147,25 @@ class Price:
     def is_set(self) -> bool:
         return self.reference != UNPRICED
 
+    def tiers_of(self, asked: str | None) -> frozenset[str]:
+        """Return in which service tiers a request may be served: any, where it names none."""
+        if not asked or asked.strip().lower() == AUTO:
+            return frozenset(self._tables)
+        return frozenset({STANDARD, self.tier_of(served=asked)[0]})
+
     def tier_of(self, *, served: str | None, asked: str | None = None) -> tuple[str, bool]:
         """
         Return the service tier that is charged, and whether it is the one that was told.
 
         What was served counts; what was asked for only where that is not told, or has no rates.
+        One without rates costs the standard ones, and keeps its name: it may be priced later.
         """
         told = [name.strip().lower() for name in (served, asked) if name]
         for index, name in enumerate(told):
             tier = self._known(name)
             if tier is not None:
                 return tier, index == 0
-        return STANDARD, not told
+        return (told[0][:TIER_LENGTH_MAX], False) if told else (STANDARD, True)
 
     def _known(self, name: str) -> str | None:
         if name in STANDARD_NAMES:
@@ -166,11 +177,11 @@ class Price:
 
 def adjusted(price: Price, *, factor: Decimal, fee: Decimal = Decimal(0), reference: str) -> Price:
     """Return the price with every rate times ``factor``, and ``fee`` more for each request."""
-    rates = [replace(each, rate=EXACT.multiply(each.rate, factor)) for each in price.rates]
-    if fee:
-        rates = _with_fee(rates, fee)
-    return Price(
-        price.currency, tuple(rates), f"{price.reference}*{reference}"[:128], price.region_factors
+    return replace(
+        price,
+        rates=tuple(replace(each, rate=EXACT.multiply(each.rate, factor)) for each in price.rates),
+        reference=f"{price.reference}*{reference}"[:128],
+        fee=fee,
     )
 
 
@@ -181,18 +192,6 @@ def find(row: Row, component: Component, variant: str) -> UnitRate | None:
     return row.get(component)
 
 
-def _with_fee(rates: Iterable[Rate], fee: Decimal) -> list[Rate]:
-    rates = list(rates)
-    if not any(each.component is Component.REQUEST for each in rates):
-        return [*rates, Rate(Component.REQUEST, fee)]
-    return [
-        replace(each, rate=EXACT.add(each.rate, EXACT.multiply(fee, each.per)))
-        if each.component is Component.REQUEST
-        else each
-        for each in rates
-    ]
-
-
 def _divide(amount: Decimal, per: int) -> Decimal:
     return WIDE.quantize(WIDE.divide(amount, Decimal(per)), Decimal(1).scaleb(-AMOUNT_DECIMALS))
 
@@ -200,15 +199,23 @@ def _divide(amount: Decimal, per: int) -> Decimal:
 def _table(rates: Iterable[Rate], service_tier: str) -> Table:
     """Return the rates of a service tier; a class that has none there has the standard one."""
     by_key: dict[Key, list[Rate]] = {}
-    own = {rate.key for rate in rates if rate.service_tier == service_tier}
+    own = _first_tiers(rates, service_tier)
     for rate in rates:
-        if rate.service_tier == service_tier or (
-            rate.service_tier == STANDARD and rate.key not in own
-        ):
+        is_below = rate.key not in own or rate.tier_from < own[rate.key]
+        if rate.service_tier == service_tier or (rate.service_tier == STANDARD and is_below):
             by_key.setdefault(rate.key, []).append(rate)
     thresholds = tuple(sorted({rate.tier_from for each in by_key.values() for rate in each} - {0}))
-    halves = service_tier == BATCH and not own
+    halves = service_tier == BATCH and TOKENS.isdisjoint(own)
     return Table(thresholds, tuple(_row(by_key, tier, halves=halves) for tier in (0, *thresholds)))
+
+
+def _first_tiers(rates: Iterable[Rate], service_tier: str) -> dict[Key, int]:
+    """Return from how many tokens on each class has rates of its own in a service tier."""
+    first: dict[Key, int] = {}
+    for rate in rates:
+        if rate.service_tier == service_tier:
+            first[rate.key] = min(rate.tier_from, first.get(rate.key, rate.tier_from))
+    return first
 
 
 def _row(by_key: Mapping[Key, list[Rate]], tier: int, *, halves: bool) -> Row:
@@ -218,9 +225,10 @@ def _row(by_key: Mapping[Key, list[Rate]], tier: int, *, halves: bool) -> Row:
         if crossed:
             rate = max(crossed, key=lambda rate: rate.tier_from)
             row[key] = _unit_rate(rate, halved=halves and rate.component in TOKENS)
+    own = set(row)
     for component, kinds in FALLBACKS.items():
-        if component not in by_key:
-            found = next((row[kind] for kind in kinds if kind in by_key and kind in row), None)
+        if component not in row:
+            found = next((row[kind] for kind in kinds if kind in own and kind in row), None)
             if found is not None:
                 row[component] = found
     return row

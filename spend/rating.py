@@ -7,7 +7,7 @@ Some cannot be rated, and keep their charge: :class:`Skip` says why.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from budgets import money
 from budgets.money import EXACT
 from spend import ledger, pricebook, pricing, ratebook
 from spend.components import Component
+from spend.events import UNPRICED
 from spend.models import SpendEvent
 from spend.pricebook import Adjustments, Listed
 from spend.pricing import Cost
@@ -47,6 +48,10 @@ _WORDS: Final = {
     Skip.UNKNOWN_USAGE: "nobody knows what was used",
     Skip.NO_EXCHANGE_RATE: "the price's currency cannot be converted",
 }
+
+
+HINDERING: Final = frozenset({Skip.NO_PRICE, Skip.NO_EXCHANGE_RATE})
+"""What somebody can still do something about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,8 @@ class Rater:
     def __init__(self, *, provider: str, upstream_model: str, start: datetime) -> None:
         self._listed: Listed | None = pricebook.listed(provider=provider, name=upstream_model)
         self._adjustments: Adjustments = pricebook.adjustments()
+        self.leaves_waiting = False
+        """Whether something that waits for a price could not be charged, or not all of it."""
         self._rates = ratebook.read_table(on=_utc_day(start))
 
     def rate(
@@ -90,7 +97,10 @@ class Rater:
         charged = _charged(batch)
         for event in batch:
             own = charged.get(event.request_id, [])
-            yield event, own, self._adjusting(event, own)
+            result = self._adjusting(event, own)
+            if isinstance(result, Skip) and result in HINDERING and UNPRICED in event.flags:
+                self.leaves_waiting = True
+            yield event, own, result
 
     def _adjusting(
         self, event: SpendEvent, charged: Sequence[Charged]
@@ -103,8 +113,11 @@ class Rater:
         if price is None:
             return Skip.NO_PRICE
         usage = {Component(name): int(number) for name, number in event.usage.items()}
-        conditions = Conditions(event.service_tier, event.variant, event.region)
+        tier, _ = price.tier_of(served=event.service_tier)
+        conditions = Conditions(tier, event.variant, event.region)
         cost = pricing.cost(price=price, usage=usage, conditions=conditions)
+        if cost.unpriced and UNPRICED in event.flags:
+            self.leaves_waiting = True
         rate = self._rate(event, price)
         if cost.unpriced and not cost.lines:
             return Skip.NO_PRICE
@@ -164,7 +177,9 @@ def _differences(
 
 def _kept(amount: Decimal) -> Decimal:
     """Return an amount with the decimals that the ledger keeps."""
-    return money.WIDE.quantize(amount, Decimal(1).scaleb(-ledger.COST_DECIMALS))
+    places = Decimal(1).scaleb(-ledger.COST_DECIMALS)
+    # As Postgres rounds what is written to the column.
+    return amount.quantize(places, rounding=ROUND_HALF_UP, context=money.WIDE)
 
 
 def _charged(batch: Sequence[SpendEvent]) -> dict[UUID, list[Charged]]:

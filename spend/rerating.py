@@ -147,7 +147,7 @@ def apply(
     rerating.requests_changed, rerating.differences = _written(rerating)
     rerating.finished_at = clock()
     rerating.save()
-    if not skipped and scope.organization_id is None:
+    if not rater.leaves_waiting and scope.organization_id is None:
         unpriced.settle(
             provider=scope.provider, upstream_model=scope.upstream_model, waiting=waiting,
             start=scope.start, end=scope.end, now=rerating.finished_at,

@@ -16,7 +16,7 @@ from typing import Final
 
 from spend.catalogues.checks import RATE_DECIMALS
 from spend.catalogues.listing import BEGINNING, InvalidPriceList, ListedModel, ListedPrice, Listing
-from spend.components import Component
+from spend.components import rated
 from spend.rates import RATE_MAX, STANDARD_NAMES, Rate
 
 SOURCE: Final = "csv"
@@ -100,7 +100,7 @@ def _complete(number: int, row: Mapping[str | None, str | None]) -> Row:
 
 def _rate(called: str, row: Row) -> Rate:
     try:
-        component = Component(row["component"])
+        component = rated(row["component"])
     except ValueError as error:
         raise InvalidPriceList("is no class of usage", model=called, field="component") from error
     tier = row["service_tier"]

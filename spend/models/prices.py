@@ -12,7 +12,7 @@ from budgets import money
 from budgets.fields import NAME_LENGTH_MAX, validate_currency
 from budgets.models import Organization, Team
 from spend import windows
-from spend.components import Component
+from spend.components import RATED
 
 RATE_DIGITS, RATE_DECIMALS = 30, 18
 
@@ -138,7 +138,7 @@ class PriceRate(models.Model):
 
     version = models.ForeignKey(PriceVersion, models.CASCADE, related_name="rates")
     component = models.CharField(
-        max_length=24, choices=[(each.value, each.value.replace("_", " ")) for each in Component]
+        max_length=24, choices=[(each.value, each.value.replace("_", " ")) for each in RATED]
     )
     rate = models.DecimalField(max_digits=RATE_DIGITS, decimal_places=RATE_DECIMALS)
     per = models.PositiveIntegerField(default=1, help_text="For so many units.")

@@ -133,6 +133,23 @@ def test_a_cost_above_the_ceiling_is_kept_and_flagged(meter: Meter) -> None:
     assert outcome.flags == ("over_ceiling",)
 
 
+async def test_what_is_written_after_a_usage_is_not_in_it(meter: Meter) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}
+    meter.read_event(json.dumps({"choices": [], "usage": usage}).encode())
+    meter.read_event(delta(content="Hello, world!"))
+
+    assert meter.must_count
+    assert await output_tokens(meter) == 4
+
+
+def test_a_tier_without_rates_keeps_its_name(meter: Meter) -> None:
+    meter.read_reply(
+        b'{"service_tier": "priority", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'
+    )
+
+    assert meter.outcome(settled_at=NOW).conditions.service_tier == "priority"
+
+
 def test_a_tier_that_was_served_without_a_price_is_flagged(meter: Meter) -> None:
     meter.read_reply(
         b'{"service_tier": "priority", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'

@@ -99,10 +99,29 @@ def test_a_strict_budget_holds_the_dearer_of_both_tiers(name: str, door: str, ca
     price(name, *TIERS)
 
     # 1,000 tokens at most are written: 0.1 plainly, 0.2 at the dearer tier.
-    plain = chat(door, cast.key("0.15").secret, model=name)
-    dear = chat(door, cast.key("0.15").secret, model=name, service_tier="priority")
+    statuses = [
+        chat(door, cast.key("0.15").secret, model=name, **fields).status
+        for fields in ({"service_tier": "default"}, {"service_tier": "flex"},
+                       {"service_tier": "priority"}, {"service_tier": "auto"}, {})
+    ]  # fmt: skip
 
-    assert (plain.status, dear.status) == (200, 429)
+    # Who names none leaves it to the provider.
+    assert statuses == [200, 200, 429, 429, 429]
+
+
+def test_a_strict_budget_holds_the_searches_that_a_request_may_make(
+    name: str, door: str, cast: Cast
+) -> None:
+    deploy(name)
+    price(name, *TIERS[:2], (Component.WEB_SEARCH, "", "0.035"))
+
+    statuses = [
+        chat(door, cast.key(limit).secret, model=name, web_search_options={}).status
+        for limit in ("0.5", "0.6")
+    ]
+
+    # 10,000 tokens of context and 1,000 written, 0.1 each, and ten searches.
+    assert statuses == [429, 200]
 
 
 @pytest.mark.parametrize("tier", ["ultra", "batch"])

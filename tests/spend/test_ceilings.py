@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spend import pricing
-from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component
+from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, SEARCHES, Component
 from spend.rates import Conditions, Price, Rate, adjusted
 
 pytestmark = pytest.mark.no_servers
@@ -17,46 +17,54 @@ REGIONS = ("", "us", "eu", "elsewhere")
 amounts = st.integers(0, 10**6).map(lambda number: Decimal(number).scaleb(-9))
 rates = st.builds(
     Rate,
-    component=st.sampled_from([*INPUT_COMPONENTS, *OUTPUT_COMPONENTS, Component.REQUEST]),
+    component=st.sampled_from(
+        [*INPUT_COMPONENTS, *OUTPUT_COMPONENTS, *SEARCHES, Component.REQUEST]
+    ),
     rate=amounts,
     tier_from=st.sampled_from([0, 0, 5, 50]),
     per=st.sampled_from([1, 3, 1_000_000]),
     service_tier=st.sampled_from(TIERS),
+    variant=st.sampled_from(["", "", "high"]),
 )
 prices = st.builds(
     lambda given, factors, factor, fee: adjusted(
         Price("USD", tuple(given), "p", factors), factor=factor, fee=fee, reference="a"
     ),
-    st.lists(rates, max_size=12, unique_by=lambda r: (r.component, r.tier_from, r.service_tier)),
+    st.lists(rates, max_size=12, unique_by=lambda r: (r.key, r.tier_from, r.service_tier)),
     st.dictionaries(st.sampled_from(REGIONS[1:3]), st.decimals("0.5", "3", places=2), max_size=2),
     st.decimals("0", "3", places=3),
     amounts,
 )
 
 
+used_tokens = st.dictionaries(
+    st.sampled_from([*INPUT_COMPONENTS, *OUTPUT_COMPONENTS]), st.integers(0, 100), max_size=6
+)
+served = st.builds(
+    Conditions, st.sampled_from(TIERS), st.sampled_from(["", "high"]), st.sampled_from(REGIONS)
+)
+
+
 @settings(max_examples=1_000, deadline=None)
 @given(
-    price=prices,
-    used=st.dictionaries(
-        st.sampled_from([*INPUT_COMPONENTS, *OUTPUT_COMPONENTS]), st.integers(0, 100), max_size=6
-    ),
-    asked=st.sampled_from(TIERS),
-    served=st.booleans(),
-    region=st.sampled_from(REGIONS),
-)
+    price=prices, used=used_tokens, searches=st.integers(0, 3), asked=st.sampled_from(TIERS),
+    served=served,
+)  # fmt: skip
 def test_ceiling_is_never_below_a_cost_within_its_bounds(
-    price: Price, used: dict[Component, int], asked: str, served: bool, region: str
+    price: Price, used: dict[Component, int], searches: int, asked: str, served: Conditions
 ) -> None:
     most_in = sum(used.get(each, 0) for each in INPUT_COMPONENTS)
     most_out = sum(used.get(each, 0) for each in OUTPUT_COMPONENTS)
-    conditions = Conditions(asked if served else "", region=region)
-    cost = pricing.cost(
-        price=price, usage={**used, Component.REQUEST: 1}, conditions=conditions
-    ).amount
+    if asked and served.service_tier != asked:
+        # Who asks for a service tier is served in it, or in the standard one.
+        served = served._replace(service_tier="")
+    usage = {**used, Component.WEB_SEARCH: searches, Component.REQUEST: 1}
+    cost = pricing.cost(price=price, usage=usage, conditions=served).amount
 
     ceiling = pricing.ceiling(
-        price=price, input_tokens_max=most_in, output_tokens_max=most_out, service_tier=asked
-    )
+        price=price, input_tokens_max=most_in, output_tokens_max=most_out,
+        service_tiers=price.tiers_of(asked), searches_max=3,
+    )  # fmt: skip
 
     assert cost <= ceiling
 

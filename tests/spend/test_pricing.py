@@ -16,8 +16,8 @@ from spend.components import (
     Component,
     Usage,
 )
-from spend.pricing import Cost, UnboundedCost
-from spend.rates import Price, Rate
+from spend.pricing import Cost, Line, UnboundedCost
+from spend.rates import Conditions, Price, Rate, adjusted
 
 pytestmark = pytest.mark.no_servers
 
@@ -155,6 +155,70 @@ def test_tier_is_chosen_by_all_input_tokens_whatever_their_class() -> None:
 
 def test_tier_is_not_chosen_by_output_tokens() -> None:
     assert cost_of(TIERED, input=1, output=10**6) == 1 + 10**7
+
+
+def test_class_with_rates_only_above_a_threshold_takes_those_of_its_kind_below() -> None:
+    at = price(rate(Component.CACHED_READ, "5", 200), rate(Component.INPUT, "1"))
+
+    below = pricing.cost(price=at, usage={Component.CACHED_READ: 200})
+    above = pricing.cost(price=at, usage={Component.CACHED_READ: 201})
+
+    assert below.amount == 200
+    assert not below.unpriced
+    assert above.amount == 1_005
+
+
+def test_service_tier_with_rates_only_above_a_threshold_costs_the_standard_below() -> None:
+    at = Price("USD", (
+        Rate(Component.INPUT, Decimal(1)),
+        Rate(Component.INPUT, Decimal(5), tier_from=200, service_tier="priority"),
+    ), "p")  # fmt: skip
+
+    costs = [
+        pricing.cost(
+            price=at, usage={Component.INPUT: tokens}, conditions=Conditions("priority")
+        ).amount
+        for tokens in (200, 201)
+    ]
+
+    assert costs == [200, 1_005]
+
+
+@pytest.mark.parametrize("rates", [
+    (Rate(Component.INPUT, Decimal(1)), Rate(Component.STATED_PICO_USD, Decimal("1E-12"))),
+    (Rate(Component.INPUT, Decimal(1)), Rate(Component.REQUEST, Decimal(7), service_tier="flex")),
+    (Rate(Component.INPUT, Decimal(1)), Rate(Component.REQUEST, Decimal(7), variant="high")),
+])  # fmt: skip
+def test_margin_is_added_to_every_request_however_it_is_priced(rates: tuple[Rate, ...]) -> None:
+    plain = Price("USD", rates, "p")
+    charged = adjusted(plain, factor=Decimal(1), fee=Decimal("0.25"), reference="a")
+    usage = {Component.INPUT: 1, Component.STATED_PICO_USD: 10**12, Component.REQUEST: 1}
+
+    before = pricing.cost(price=plain, usage=usage)
+    after = pricing.cost(price=charged, usage=usage)
+
+    assert after.amount - before.amount == Decimal("0.25")
+    assert after.lines[-1] == Line(Component.MARGIN, 1, Decimal("0.25"), Decimal("0.25"))
+
+
+def test_batch_rate_of_a_page_leaves_tokens_at_half() -> None:
+    at = Price("USD", (
+        Rate(Component.INPUT, Decimal(2)), Rate(Component.PAGE, Decimal(1), service_tier="batch"),
+    ), "p")  # fmt: skip
+
+    cost = pricing.cost(price=at, usage={Component.INPUT: 3}, conditions=Conditions("batch"))
+
+    assert cost.amount == 3
+
+
+def test_images_are_charged_by_number_beside_text_that_was_written() -> None:
+    at = Price("USD", (
+        Rate(Component.OUTPUT, Decimal(1)), Rate(Component.IMAGES, Decimal(40)),
+    ), "p")  # fmt: skip
+
+    cost = pricing.cost(price=at, usage={Component.OUTPUT: 2, Component.IMAGES: 1})
+
+    assert cost.amount == 42
 
 
 def test_class_that_has_a_rate_only_above_a_threshold_is_unpriced_below() -> None:
@@ -332,8 +396,8 @@ def test_least_is_at_the_cheaper_tier_since_another_may_not_be_served() -> None:
         Rate(Component.OUTPUT, Decimal(20), service_tier="priority"),
     )  # fmt: skip
 
-    assert pricing.least(price=tiered, input_tokens=20, service_tier="flex") == 20 + 10
-    assert pricing.least(price=tiered, input_tokens=20, service_tier="priority") == 40 + 10
+    assert pricing.least(price=tiered, input_tokens=20, service_tiers=["flex"]) == 20 + 10
+    assert pricing.least(price=tiered, input_tokens=20, service_tiers=["priority"]) == 40 + 10
 
 
 @given(
