@@ -13,6 +13,7 @@ from gateway.api import (
     ModelNew,
 )
 from spend.api import SpendLogs
+from spend.api_reports import Spend
 from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
 from spend.invoice_api import (
     InvoiceCompare,
@@ -35,6 +36,7 @@ urlpatterns = [
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("", include("budgets.api.urls")),
     path("spend/logs", SpendLogs.as_view(), name="spend-logs"),
+    path("api/v1/spend", Spend.as_view(), name="spend"),
     path("api/v1/exchange-rates", ExchangeRates.as_view(), name="exchange-rates"),
     path(
         "api/v1/exchange-rates/approve", ExchangeRateApprove.as_view(), name="exchange-rate-approve"
