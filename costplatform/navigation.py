@@ -30,6 +30,7 @@ _GROUPS: Final = (
         ("Groups", "admin_panel_settings", "auth", "group"),
     )),
     ("Spend", (
+        ("Spend report", "query_stats", "spend", "spendevent", "spend_report"),
         ("Ledger", "receipt_long", "spend", "spendevent"),
         ("Set aside", "report", "spend", "setaside"),
         ("Invoices", "request_quote", "spend", "invoiceimport"),

@@ -12,6 +12,7 @@ from gateway.api import (
     ModelInfo,
     ModelNew,
 )
+from spend.admin import reports
 from spend.api import SpendLogs
 from spend.api_reports import Spend
 from spend.exchange_api import ExchangeRateApprove, ExchangeRateReject, ExchangeRates
@@ -28,6 +29,7 @@ admin.autodiscover()
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/platform/", admin.site.admin_view(platform.page), name="platform_budgets"),
+    path("admin/spend/report/", admin.site.admin_view(reports.page), name="spend_report"),
     path("admin/", admin.site.urls),
     path("healthz/live", health.live, name="live"),
     path("healthz/ready", health.ready, name="ready"),
