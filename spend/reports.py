@@ -90,7 +90,7 @@ def read(asked: Asked) -> Report:
     :raises InvalidInput: naming ``to`` or ``group_by``: of days in no order, or of too much
     """
     check(first_day=asked.first_day, last_day=asked.last_day, group_by=asked.group_by)
-    with transaction.atomic():
+    with transaction.atomic(durable=True):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return _read(asked)
