@@ -11,8 +11,9 @@ from decimal import Decimal
 from typing import Final
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
+from psycopg.errors import QueryCanceled
 
 from budgets import currencies
 from budgets.errors import InvalidInput
@@ -28,6 +29,7 @@ LEDGER_DAYS_MAX: Final = 31
 """Where the ledger is read row by row, not its roll-ups."""
 GROUPS_MAX: Final = 2
 ROWS_MAX: Final = 10_000
+QUERY_MS_MAX: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,24 @@ def read(asked: Asked) -> Report:
     """
     Return a report.
 
-    :raises InvalidInput: naming ``to`` or ``group_by``: of days in no order, or of too much
+    :raises InvalidInput: naming ``to`` or ``group_by``: days in no order, or too much at once
     """
     check(first_day=asked.first_day, last_day=asked.last_day, group_by=asked.group_by)
-    with transaction.atomic(durable=True):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        return _read(asked)
+    try:
+        with transaction.atomic(durable=True):
+            _begin()
+            return _read(asked)
+    except OperationalError as error:
+        if isinstance(error.__cause__, QueryCanceled):
+            raise InvalidInput("to", "takes too long to add up: ask for fewer days") from error
+        raise
+
+
+def _begin() -> None:
+    """Let all of a transaction see one instant, and no query of it run for too long."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(QUERY_MS_MAX)])
 
 
 def _read(asked: Asked) -> Report:
