@@ -26,11 +26,14 @@ from budgets.models import (
     Tag,
     Team,
     User,
+    UserRole,
     derived_account_id,
 )
 
 PAGE_SIZE_MAX: Final = 100
 PROVIDERS_MAX: Final = 1_000
+SEES_ALL: Final = frozenset({UserRole.PROXY_ADMIN, UserRole.PROXY_ADMIN_VIEWER})
+"""Roles of whom no organization is hidden from."""
 NO_DIGEST: Final = "-"
 _TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -56,6 +59,13 @@ def page_of(rows: QuerySet[Row], *, number: int, size: int) -> Page[Row]:
     assert 0 < size <= PAGE_SIZE_MAX, "pages are bounded"
     start = (number - 1) * size
     return Page(list(rows[start : start + size]), rows.count(), number, size)
+
+
+def organizations_visible_to(user: User) -> QuerySet[Organization]:
+    """Return every organization for administrators, and for others those that they are in."""
+    if user.is_superuser or user.role in SEES_ALL:
+        return Organization.objects.all()
+    return Organization.objects.filter(memberships__user=user)
 
 
 def find_organization(

@@ -33,6 +33,7 @@ _GROUPS: Final = (
         ("Groups", "admin_panel_settings", "auth", "group"),
     )),
     ("Spend", (
+        ("Spend report", "query_stats", "spend", "spendevent", "spend_report"),
         ("Ledger", "receipt_long", "spend", "spendevent"),
         ("Re-ratings", "published_with_changes", "spend", "rerating"),
         ("Set aside", "report", "spend", "setaside"),

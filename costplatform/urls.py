@@ -13,12 +13,14 @@ from gateway.api.models import (
     ModelInfo,
     ModelNew,
 )
+from spend.admin import reports
 
 admin.autodiscover()
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     path("admin/platform/", admin.site.admin_view(platform.page), name="platform_budgets"),
+    path("admin/spend/report/", admin.site.admin_view(reports.page), name="spend_report"),
     path("admin/", admin.site.urls),
     path("healthz/live", health.live, name="live"),
     path("healthz/ready", health.ready, name="ready"),

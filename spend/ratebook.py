@@ -60,12 +60,15 @@ class Asked:
     day: date | None = None
 
 
-def read_table(*, on: date) -> RateTable:
+def read_table(*, on: date, until: date | None = None) -> RateTable:
     """
-    Return what is needed to convert on ``on``, the day before, and every later day: of each
-    source and pair the newest rate before, and all that follow. Older ones stay where they are.
+    Return what is needed to convert on ``on``, the day before, and every later day before
+    ``until``: of each source and pair the newest rate before, and all that follow. Older ones
+    stay where they are.
     """
     following = ExchangeRate.objects.in_force().filter(date__gte=on)
+    if until is not None:
+        following = following.filter(date__lt=until)
     before = ExchangeRate.objects.raw(_NEWEST_BEFORE, [on])
     return exchange.table_of(map(quoted, [*before, *following]))
 

@@ -21,6 +21,7 @@ from tests.budgets.support import account
 from tests.conftest import Cast
 from tests.spend.invoice_support import Bill
 from tests.spend.price_support import new_model, priced
+from tests.spend.report_support import FIRST, rate, spender
 from tests.spend.support import rows_of
 from tests.spend.test_price_imports import Vendor
 from tests.spend.test_rerating import WRONG, charge, new_book
@@ -241,6 +242,30 @@ def test_a_re_rating_is_looked_at_and_then_written_by_clicking(
     expect(page.locator("#content")).to_contain_text("the list was wrong")
     expect(page.locator("#content")).to_contain_text("Written")
     assert len(rows_of(id)) == 2
+
+
+def test_a_report_is_converted_and_taken_along_by_clicking(
+    browser: Browser, root: User, currency: str
+) -> None:
+    acme, page = spender(currency, name=f"Reported {root.pk}"), browser.page
+    rate(currency, "EUR", "2")
+    acme.spend("1.5", team=acme.team("Blue"))
+    browser.log_in(root)
+
+    page.click("nav >> text=Spend report")
+    page.fill("#id_first_day", str(FIRST))
+    page.fill("#id_last_day", str(FIRST))
+    page.select_option("#id_group_by", "team")
+    page.select_option("#id_currency", "EUR")
+    page.select_option("#id_organization", label=acme.organization.name)
+    page.click("#show")
+
+    expect(page.locator("#content tbody")).to_contain_text("Blue")
+    expect(page.locator("#content tfoot")).to_contain_text("EUR 3.00")
+    expect(page.locator("#content")).to_contain_text(f"1 {currency} = 2 EUR of {FIRST}")
+    with page.expect_download() as taken:
+        page.click("#download")
+    assert "Blue,EUR,3.00" in taken.value.path().read_text()
 
 
 def test_what_a_form_refuses_stands_beside_its_field(browser: Browser, root: User) -> None:

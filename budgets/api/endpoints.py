@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, ClassVar, Final
 
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.negotiation import BaseContentNegotiation
@@ -125,22 +126,24 @@ def endpoint(
     many: bool = False,
     operation_id: str | None = None,
     described_as: Any = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Response]]:
+) -> Callable[[Callable[..., Any]], Callable[..., HttpResponse]]:
     """
     Make a view's method out of one that takes checked fields and returns what is to be told.
 
     ``takes`` checks the body, or for GET the query string; ``answers`` writes the answer, and
-    describes it unless ``described_as`` does.
+    describes it unless ``described_as`` does. What is a response already, as a file is, stays so.
     """
 
-    def decorate(method: Callable[..., Any]) -> Callable[..., Response]:
+    def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponse]:
         is_read = method.__name__ == "get"
 
         @wraps(method)
-        def handle(self: ManagementView, request: Request, **path: str) -> Response:
+        def handle(self: ManagementView, request: Request, **path: str) -> HttpResponse:
             asked = checked(takes, _query(request) if is_read else _body(request))
             with acting(ACTOR):
                 told = method(self, asked, **path)
+            if isinstance(told, HttpResponse):
+                return told
             answer = told if isinstance(told, Answer) else Answer(told)
             content = answers(answer.content, many=many).data
             return Response(content, headers=dict(answer.headers))
@@ -152,7 +155,7 @@ def endpoint(
             parameters=[takes] if is_read and takes().fields else [],
             responses={200: described_as or answers(many=many), "4XX": ErrorAnswer},
         )
-        result: Callable[..., Response] = described(handle)
+        result: Callable[..., HttpResponse] = described(handle)
         return result
 
     return decorate

@@ -13,6 +13,7 @@ from spend.api import (
     logs,
     prices,
     proposals,
+    reports,
     reratings,
 )
 
@@ -48,6 +49,7 @@ urlpatterns = [
         "provider-keys/delete": invoices.ProviderKeyDelete,
         "reratings": reratings.Reratings,
         "reratings/<int:rerating_id>": reratings.ReratingDetail,
+        "spend": reports.Spend,
         "unpriced-models": reratings.UnpricedModels,
     }),
 ]  # fmt: skip
