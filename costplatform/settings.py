@@ -283,6 +283,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # Of two kinds of states one needs a name of its own.
+    "ENUM_NAME_OVERRIDES": {"PriceProposalState": "spend.models.ProposalState"},
 }
 
 # --- Logs ------------------------------------------------------------------------------

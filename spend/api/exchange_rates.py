@@ -38,7 +38,7 @@ class RatesQuery(Paged):
     date = Day(**OPTIONAL)
 
 
-class NewRate(Strict):
+class NewExchangeRate(Strict):
     base = Currency()
     quote = Currency()
     date = Day()
@@ -79,7 +79,7 @@ class ExchangeRates(ManagementView):
         page = queries.page_of(ratebook.rates(wanted), number=asked["page"], size=asked["size"])
         return Answer(page.rows, headers_of(page))
 
-    @endpoint(takes=NewRate, answers=RateAnswer, operation_id="exchange_rates_add")
+    @endpoint(takes=NewExchangeRate, answers=RateAnswer, operation_id="exchange_rates_add")
     def post(self, asked: Asked) -> ExchangeRate:
         """
         Add a rate, in force from the next request on; one that jumps or looks inverted is

@@ -137,7 +137,7 @@ def _queued(name: str, **of: str) -> Iterable[str]:
 
 
 def _nearest(text: str, known: Iterable[str]) -> str:
-    near = get_close_matches(text, sorted(known), n=NEAREST_NAMES, cutoff=0.4)
+    near = get_close_matches(text, sorted(known), n=NEAREST_NAMES)
     return f"; nearest: {', '.join(near)}" if near else ""
 
 

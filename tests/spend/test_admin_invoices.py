@@ -173,7 +173,7 @@ def test_what_is_no_file_of_the_format_is_refused(
     good = bill.file(bill.line("1"))
     assert errors(b"") == {"file": ["The submitted file is empty."]}
     assert errors(b"\xff") == {"file": ["Is not UTF-8."]}
-    assert set(errors(good, provider="nobody-knows")) == {"provider"}
+    assert set(errors(good, provider="no-such-provider")) == {"provider"}
     assert set(errors(good, format="pdf")) == {"format"}
     assert set(errors(good, format="anthropic_costs_csv")) == {"file"}
     monkeypatch.setattr(invoice_admin, "FILE_BYTES_MAX", 10)
