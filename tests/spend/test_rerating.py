@@ -369,6 +369,46 @@ def test_how_far_it_is_can_be_read_meanwhile(
     assert read == [(5, 2), (5, 4), (5, 5)]
 
 
+def test_what_nobody_can_rate_keeps_no_model_in_the_queue(book: Book, cast: Cast) -> None:
+    of = account(cast.organization)
+    charge(book, cast.organization, of, flags=(events.UNPRICED,))
+    charge(book, cast.organization, of, flags=(events.UNPRICED, events.ESTIMATED), usage={})
+    book.price(RIGHT)
+
+    made = book.rerate()
+
+    assert (made.requests_changed, made.requests_skipped) == (1, 1)
+    assert UnpricedModel.objects.get(provider=book.provider).settled_at is not None
+
+
+def test_model_waits_on_while_a_class_that_was_used_has_no_rate(book: Book, cast: Cast) -> None:
+    of = account(cast.organization)
+    usage = {**USAGE, Component.WEB_SEARCH: 2}
+    charge(book, cast.organization, of, flags=(events.UNPRICED,), usage=usage)
+    book.price(RIGHT)
+
+    made = book.rerate()
+
+    assert made.requests_changed == 1
+    assert UnpricedModel.objects.get(provider=book.provider).settled_at is None
+
+
+def test_a_service_tier_that_had_no_rates_is_charged_once_it_has(book: Book, cast: Cast) -> None:
+    of = account(cast.organization)
+    id = charge(
+        book, cast.organization, of, flags=(events.UNPRICED,), conditions=Conditions("fast"),
+        usage={Component.INPUT: 1_000},
+    )  # fmt: skip
+    version = book.price(RIGHT)
+    PriceRate.objects.create(
+        version=version, component=Component.INPUT, service_tier="priority", rate=Decimal("0.001")
+    )
+
+    book.rerate()
+
+    assert rows_of(id) == [("usage", 0), ("adjustment", 1_000_000_000)]
+
+
 def test_what_has_no_price_still_waits_on(book: Book, cast: Cast) -> None:
     of = account(cast.organization)
     charge(book, cast.organization, of, flags=(events.UNPRICED,))
