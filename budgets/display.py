@@ -20,6 +20,8 @@ MINOR_DIGITS: Final[dict[str, int]] = {
 }  # fmt: skip
 """Decimals of ISO 4217 where they are not two."""
 PER_MILLION: Final = 6
+MINUS: Final = "−"
+"""Before the currency, and as wide as a plus."""
 DURATION_WORDS: Final = {
     "": "whole life", "1d": "day", "1w": "week", "1mo": "month", "1y": "year",
 }  # fmt: skip
@@ -33,9 +35,9 @@ def amount(value: Decimal, currency: str, *, rounding: str = ROUND_HALF_EVEN) ->
     """Return an amount in the currency's minor units: ``USD 1,234.50``, or ``<USD 0.01``."""
     smallest = Decimal(1).scaleb(-_minor_digits(currency))
     if value and abs(value) < smallest:
-        sign = "-" if value < 0 else ""
-        return f"{sign}<{currency} {smallest}"
-    return f"{currency} {value.quantize(smallest, rounding=rounding, context=money.WIDE):,f}"
+        return f"{_sign(value)}<{currency} {smallest}"
+    rounded = value.quantize(smallest, rounding=rounding, context=money.WIDE)
+    return f"{_sign(value)}{currency} {abs(rounded):,f}"
 
 
 def fine_amount(value: Decimal, currency: str) -> str:
@@ -44,12 +46,12 @@ def fine_amount(value: Decimal, currency: str) -> str:
     if not value or abs(value) >= smallest:
         return amount(value, currency)
     two_digits = value.quantize(Decimal(1).scaleb(value.adjusted() - 1), context=money.WIDE)
-    return f"{currency} {money.plain(two_digits)}"
+    return f"{_sign(value)}{currency} {money.plain(abs(two_digits))}"
 
 
 def exact(value: Decimal, currency: str) -> str:
     """Return an amount with all its decimals."""
-    return f"{currency} {money.plain(value)}"
+    return f"{_sign(value)}{currency} {money.plain(abs(value))}"
 
 
 def left(limit: Decimal, used: Decimal, currency: str) -> str:
@@ -100,8 +102,8 @@ def per_period(duration: str) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Return an instant with its own zone's name: ``1 Dec 2026 00:00 Europe/Paris``."""
-    return f"{at.day} {at:%b %Y %H:%M} {at.tzinfo}"
+    """Return an instant with its own zone's name: ``2026-12-01 00:00 Europe/Paris``."""
+    return f"{at:%Y-%m-%d %H:%M} {at.tzinfo}"
 
 
 def relative(at: datetime, *, now: datetime) -> str:
@@ -117,6 +119,10 @@ def relative(at: datetime, *, now: datetime) -> str:
 def next_reset(period: Period) -> datetime | None:
     """Return when the period ends, or None if it never does."""
     return None if period == FOREVER else period.end
+
+
+def _sign(value: Decimal) -> str:
+    return MINUS if value < 0 else ""
 
 
 def _minor_digits(currency: str) -> int:

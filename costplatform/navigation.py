@@ -12,7 +12,7 @@ from budgets import display
 from budgets.models import ApiKey
 from gateway.models import Deployment
 from spend.admin import dashboard as figures
-from spend.admin import proposals
+from spend.admin import exchange_rates, proposals
 from spend.services import unpriced
 
 # Title, icon, app and model of each page, and its name where it is not the list; who may not
@@ -61,6 +61,7 @@ _GROUPS: Final = (
 _WAITING: Final[dict[str, Callable[[], int]]] = {
     "unpricedmodel": lambda: unpriced.waiting().count(),
     "priceproposal": proposals.open_count,
+    "exchangerate": exchange_rates.quarantined_count,
 }
 
 

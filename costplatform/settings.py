@@ -109,6 +109,7 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["costplatform.formats"]
 
 # --- Postgres --------------------------------------------------------------------------
 DATABASE_URL = env.running_server("DATABASE_URL", "database_url")

@@ -6,13 +6,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from budgets import money
+from spend import units
 from spend.catalogues import recorded
 from spend.catalogues.diff import Change, Difference, Kind
 from spend.catalogues.listing import BEGINNING
-from spend.components import MILLISECONDS, TOKENS, Component
+from spend.components import Component
 
-MILLION: Final = 10**6
-SECOND_MS: Final = 1_000
 LINES_MAX: Final = 500
 COUNT_WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "new_models": ("new model", "new models"),
@@ -46,24 +45,19 @@ def amount(component: str, rate: Mapping[str, Any] | None) -> str:
     """Return a rate as price pages say it: for a million tokens, a second, or one."""
     if rate is None:
         return "no rate"
-    return money.plain(_for(Decimal(rate["rate"]) * units_of(component), rate["per"]))
-
-
-def units_of(component: str) -> int:
-    """Return for how many units a class is priced where people read it."""
-    if component in TOKENS or component.endswith("_characters"):
-        return MILLION
-    return SECOND_MS if component in MILLISECONDS else 1
+    units_told = units.default_per(Component(component))
+    return money.plain(_for(Decimal(rate["rate"]) * units_told, rate["per"]))
 
 
 def unit_words(component: str) -> str:
-    words = {MILLION: "1M", SECOND_MS: "second"}
-    return words.get(units_of(component), "unit")
+    """Return for what a class is priced where people read it: ``1M tokens``, ``search``."""
+    unit = units.unit_of(Component(component))
+    return f"1M {unit.many}" if unit.default_per == units.MILLION else unit.one
 
 
 def class_words(line: Mapping[str, Any]) -> str:
     """Return a class under its conditions."""
-    name = Component(line["component"]).value.replace("_ms", "").replace("_", " ")
+    name = units.name_of(Component(line["component"]))
     above = f"over {line['tier_from']:,} tokens" if line["tier_from"] else ""
     parts = filter(None, (above, line["service_tier"], line["variant"], line["window"]))
     conditions = ", ".join(parts)
@@ -115,9 +109,10 @@ def _told(change: Change) -> Iterator[str]:
         old, new = amount(component, line["old"]), amount(component, line["new"])
         factor = f"  ×{line['factor']}" if line["factor"] else ""
         mark = "  !" if line["jump"] else ""
-        before = f"{old} → " if change.held else ""
         per = f"{change.price.currency} per {unit_words(component)}"
-        yield f"    {class_words(line)}: {before}{new} {per}{factor}{mark}"
+        told = f"{old} {per} → {new}" if line["new"] is None else f"{new} {per}"
+        before = f"{old} → " if change.held and line["new"] is not None else ""
+        yield f"    {class_words(line)}: {before}{told}{factor}{mark}"
 
 
 def _for(value: Decimal, per: int) -> Decimal:

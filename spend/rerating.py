@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models import Count, Q, QuerySet, Sum
 
 from budgets import money, totals
-from budgets.models import Account
+from budgets.models import Account, AccountKind
 from budgets.money import EXACT
 from spend import ledger
 from spend.models import EventKind, Rerating, SpendEvent
@@ -97,7 +97,8 @@ class Preview:
         by_difference = sorted(
             self.by_account.items(), key=lambda item: (-abs(item[1].difference), item[0])
         )[:most]
-        accounts = Account.objects.in_bulk({id for (id, _), _ in by_difference})
+        known = Account.objects.select_related("organization")
+        accounts = known.in_bulk({id for (id, _), _ in by_difference})
         return [Row(id, _label(accounts.get(id)), change) for (id, _), change in by_difference]
 
 
@@ -173,7 +174,12 @@ def of_rerating(rerating: Rerating) -> Q:
 
 
 def _label(account: Account | None) -> str:
-    return f"{account.get_kind_display()}: {account.label}" if account else "unknown"
+    """Return an account's name, with its organization: several may have a team of one name."""
+    if account is None:
+        return "unknown"
+    name = f"{account.get_kind_display()}: {account.label}"
+    is_one = account.kind == AccountKind.ORGANIZATION or account.organization is None
+    return name if is_one else f"{name} ({account.organization})"
 
 
 def _rater(scope: Scope) -> Rater:

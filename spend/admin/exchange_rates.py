@@ -32,7 +32,14 @@ STATES: Final = {
     RateState.QUARANTINED: ("warning", "pause_circle"),
     RateState.REJECTED: ("full", "block"),
 }
+QUARANTINED_COUNTED_MAX: Final = 99
 Decide = Callable[..., ExchangeRate]
+
+
+def quarantined_count() -> int:
+    """Return how many rates wait for somebody; more than fit beside a link are not counted."""
+    waiting = ExchangeRate.objects.filter(state=RateState.QUARANTINED).order_by()
+    return len(waiting.values_list("pk", flat=True)[:QUARANTINED_COUNTED_MAX])
 
 
 class RateForm(ServiceForm):

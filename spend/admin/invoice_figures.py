@@ -115,7 +115,7 @@ def signed(value: Decimal, currency: str) -> SafeString | str:
     """Return a difference with its sign; what is nothing has none."""
     if value == 0:
         return bars.NOTHING
-    sign = "+" if value > 0 else "−"
+    sign = "+" if value > 0 else display.MINUS
     return format_html('<span class="cp-number">{}{}</span>', sign, figure(abs(value), currency))
 
 
@@ -123,9 +123,9 @@ def percent(value: Decimal | None) -> str:
     """Return a share with two decimals; what is not nothing never reads as nothing."""
     if value is None:
         return bars.NOTHING
-    sign = "−" if value < 0 else ""
+    sign = display.MINUS if value < 0 else ""
     if 0 < abs(value) < PERCENT_STEP:
-        return f"{sign}<{PERCENT_STEP} %"
+        return f"<{PERCENT_STEP} %"
     return f"{sign}{money.plain(abs(value).quantize(PERCENT_STEP))} %"
 
 

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 
 from budgets import display, money
 from budgets.admin import bars
@@ -21,7 +22,7 @@ from budgets.admin.base import ReadOnlyAdmin
 from budgets.admin.lists import link, state, two_lines
 from budgets.admin.theme import UncountedPaginator
 from budgets.models import Account, ApiKey, Organization, Team, User
-from spend import events
+from spend import events, units
 from spend.admin.reratings import ReratingFilter, reratings_of
 from spend.components import Component
 from spend.models import Day, EventKind, PriceVersion, Rerating, SetAside, SpendEvent
@@ -192,7 +193,8 @@ class SpendEventAdmin(ReadOnlyAdmin):
             ("settled", obj.settled_at),
             ("recorded", obj.recorded_at),
         )
-        return ", ".join(f"{word} {at:%Y-%m-%d %H:%M:%S.%f} UTC" for word, at in told_of)
+        told = ((word, f"{at:%Y-%m-%d %H:%M:%S.%f} UTC") for word, at in told_of)
+        return format_html_join(mark_safe("<br>"), '{} <span class="cp-number">{}</span>', told)
 
     @column(description="Asked of")
     def asked_of(self, obj: SpendEvent) -> str:
@@ -284,7 +286,7 @@ def told(event: SpendEvent) -> Told:
     return Told(
         kind=KIND_WORDS.get(EventKind(event.kind), event.kind),
         lines=[_line(event, *line) for line in event.lines],
-        unpriced=sorted(name.replace("_", " ") for name in event.usage if name not in told_of),
+        unpriced=sorted(_class_words(name) for name in event.usage if name not in told_of),
         full_cost=display.exact(full_cost, event.cost_currency),
         charged_before=display.exact(full_cost - event.cost, event.cost_currency),
         cost=display.exact(event.cost, event.cost_currency),
@@ -332,11 +334,18 @@ def _row(each: SpendEvent, made_by: Rerating | None, *, of: SpendEvent) -> RowTo
 
 def _line(event: SpendEvent, component: str, quantity: str, rate: str, amount: str) -> LineTold:
     return LineTold(
-        component=component.replace("_", " "),
+        component=_class_words(component),
         quantity=display.count(int(quantity)),
         rate=display.exact(Decimal(rate), event.cost_currency),
         amount=display.exact(Decimal(amount), event.cost_currency),
     )
+
+
+def _class_words(component: str) -> str:
+    """Return what price pages call a class; one that is no longer known keeps its name."""
+    known = {each.value for each in Component}
+    name = component.replace("_", " ")
+    return units.name_of(Component(component)) if component in known else name
 
 
 def _difference(amount: Decimal, reserved: Decimal, currency: str) -> str:

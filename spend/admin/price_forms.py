@@ -244,7 +244,9 @@ def shown_rate(rate: Rate) -> dict[str, object]:
 
 
 def sentence(problem: str) -> str:
-    return f"{problem[:1].upper()}{problem[1:]}."
+    """Return what a service refuses as a sentence, with fields called as the form calls them."""
+    told = problem.replace("effective_", "effective ")
+    return f"{told[:1].upper()}{told[1:]}."
 
 
 def _may_be_written(version: PriceVersion | None) -> bool:

@@ -89,7 +89,10 @@ class UnpricedModelAdmin(ReadOnlyAdmin):
         told = [(bars.fine_amount(each.amount, each.currency),) for each in obj.exposures]
         amounts = format_html_join(" or ", "{}", told)
         return format_html(
-            '{}<br><small class="cp-quiet">at {}’s dearest rates</small>', amounts, obj.provider
+            '<span class="cp-two">{}<br><small class="cp-quiet">at {}’s dearest rates</small>'
+            "</span>",
+            amounts,
+            obj.provider,
         )
 
     @column(description="Seen")
@@ -104,8 +107,9 @@ class UnpricedModelAdmin(ReadOnlyAdmin):
             " · ", '<a class="cp-link" href="{}">{}</a>', ((url, words) for words, url in obj.steps)
         )
         if obj.has_price:
-            return format_html("{} {}", state("fine", "check_circle", "Has a price"), links)
-        return links or bars.NOTHING
+            priced = state("fine", "check_circle", "Has a price")
+            return format_html("<span>{} {}</span>", priced, links)
+        return format_html("<span>{}</span>", links) if links else bars.NOTHING
 
 
 def prepare(request: HttpRequest, rows: Sequence[Any]) -> None:

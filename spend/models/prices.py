@@ -104,6 +104,7 @@ class PriceVersion(models.Model):
     objects = PriceVersions.as_manager()
 
     class Meta:
+        verbose_name = "price"
         ordering = ("model", "-effective_from")
         constraints = [
             models.UniqueConstraint(
@@ -215,6 +216,8 @@ class PriceAdjustment(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        verbose_name = "discount or margin"
+        verbose_name_plural = "discounts and margins"
         ordering = ("provider", "organization", "team", "-effective_from")
         constraints = [
             models.UniqueConstraint(

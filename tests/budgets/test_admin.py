@@ -727,4 +727,4 @@ def test_a_reset_is_shown_in_the_budgets_own_zone(cast: Cast, root: Client) -> N
 
     end = periods.period_at(duration="1d", zone=periods.zone_of(zone), at=now).end
     local = end.astimezone(periods.zone_of(zone))
-    assert f"{local.day} {local:%b %Y} 00:00 {zone}" in page
+    assert f"{local:%Y-%m-%d} 00:00 {zone}" in page

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
         ("0", "USD", "USD 0.00"),
         ("1234.5", "USD", "USD 1,234.50"),
         ("0.005", "USD", "<USD 0.01"),
-        ("-0.000000001", "USD", "-<USD 0.01"),
+        ("-0.000000001", "USD", "−<USD 0.01"),
         ("0.3", "JPY", "<JPY 1"),
         ("1200", "JPY", "JPY 1,200"),
         ("1.2345", "KWD", "KWD 1.234"),
@@ -37,7 +37,7 @@ def test_an_amount_has_its_currency_and_is_never_zero_when_it_is_not(
     [
         ("0", "USD 0.00"),
         ("0.00123456", "USD 0.0012"),
-        ("-0.0000009876", "USD -0.00000099"),
+        ("-0.0000009876", "−USD 0.00000099"),
         ("0.01", "USD 0.01"),
         ("12.345", "USD 12.34"),
     ],
@@ -101,4 +101,4 @@ def test_how_far_an_instant_is_away_is_rounded_down(away: timedelta, text: str) 
 def test_a_moment_names_its_zone() -> None:
     paris = datetime(2026, 12, 1, tzinfo=ZoneInfo("Europe/Paris"))
 
-    assert display.moment(paris) == "1 Dec 2026 00:00 Europe/Paris"
+    assert display.moment(paris) == "2026-12-01 00:00 Europe/Paris"

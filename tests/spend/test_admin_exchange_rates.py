@@ -127,7 +127,7 @@ def test_the_list_says_how_the_rates_stand(root: Client, doubtful: ExchangeRate)
     told = text_of(root.get(PAGES.url("changelist")))
 
     assert "The newest rate in force is of" in told
-    assert f"Last fetched on {good.at:%-d %b %Y, %H:%M} UTC" in told
+    assert f"Last fetched on {good.at:%Y-%m-%d %H:%M} UTC" in told
     assert "failed: the file has &lt;b&gt;no&lt;/b&gt; rates" in told
     assert "quarantined</a>" in told
 

@@ -278,7 +278,7 @@ def test_a_requests_page_shows_all_its_rows_with_their_sum_and_why(
     assert "what was charged before" not in first
     assert "A re-rating added the difference to another price." in second
     assert "given back" not in second
-    sums = re.findall(r'<td class="cp-right">(USD [\d.]+)</td></tr>', second)
+    sums = re.findall(r'<td class="cp-right(?: cp-equals)?">(USD [\d.]+)</td></tr>', second)
     assert sums[:5] == ["USD 0.003", "USD 0.001", "USD 0.004", "USD 0.003", "USD 0.001"]
 
 

@@ -64,8 +64,8 @@ def test_nothing_is_written_unless_it_is_asked_for(book: Book, cast: Cast) -> No
     assert told["differences"] == {"USD": "0.001"}
     mine = next(each for each in told["accounts"] if each["account_id"] == str(of.id))
     assert mine == {
-        "account_id": str(of.id), "account": "Key: Mine", "requests": 1, "before": "0.003",
-        "after": "0.004", "difference": "0.001", "currency": "USD",
+        "account_id": str(of.id), "account": f"Key: Mine ({cast.organization})", "requests": 1,
+        "before": "0.003", "after": "0.004", "difference": "0.001", "currency": "USD",
     }  # fmt: skip
     assert told["accounts_left_out"] == 0
     assert rows_of(id) == [("usage", WRONG_UNITS)]

@@ -62,7 +62,7 @@ def test_a_difference_tells_old_new_and_factor(
 
     told = prices("propose", "csv", written(tmp_path / "b", csv_with("0.00005", provider=vendor)))
 
-    assert "input: 2.5 → 50 USD per 1M  ×20  !" in told
+    assert "input: 2.5 → 50 USD per 1M tokens  ×20  !" in told
     assert "needs confirmation" in told
 
 

@@ -52,7 +52,8 @@ def test_a_preview_shows_each_account_and_the_sum_and_writes_nothing(
 
     words = [line.split() for line in lines]
     assert words[0] == ["account", "requests", "before", "after", "difference"]
-    assert ["Key:", "Mine", "1", "0.003", "0.004", "0.001", "USD"] in words
+    mine = f"Key: Mine ({cast.organization})".split()
+    assert [*mine, "1", "0.003", "0.004", "0.001", "USD"] in words
     assert ["all", "together", "1", "0.003", "0.004", "0.001", "USD"] in words
     assert "1 requests, 1 of them change" in lines
     assert "Nothing is written." in lines[-1]
