@@ -44,14 +44,19 @@ def compared(
 ) -> list[Compared]:
     """Return each rate in words, with how it differs from the one before; then those that go."""
     before = {price_terms.place(each): each for each in old}
-    far = {jump.index for jump in jumps}
-    rows = [
-        _compared(each, before.pop(price_terms.place(each), None), is_jump=index in far)
-        for index, each in enumerate(new)
-    ]
-    return rows + [
-        Compared(named(gone), "", units.written(gone), None, False) for gone in before.values()
-    ]
+    far = {price_terms.place(jump.after): jump for jump in jumps}
+    rows = []
+    for each in new:
+        own, jump = before.pop(price_terms.place(each), None), far.get(price_terms.place(each))
+        rows.append(_compared(each, jump.before if jump else own, is_jump=jump is not None))
+    for gone in before.values():
+        jump = far.get(price_terms.place(gone))
+        rows.append(
+            _compared(jump.after, gone, is_jump=True)
+            if jump
+            else Compared(named(gone), "", units.written(gone), None, False)
+        )
+    return rows
 
 
 def named(rate: Rate) -> str:

@@ -7,15 +7,16 @@ or separators. An error names its field: ``rates[2].per``.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal
 from typing import Final
 
 from budgets import money
 from budgets.errors import InvalidInput
 from spend import units, windows
-from spend.components import TOKENS, Component, rated
-from spend.rates import STANDARD_NAMES, Rate
+from spend.components import Component, rated
+from spend.jumps import Charged, is_jump
+from spend.rates import STANDARD_NAMES, Rate, UnitRate
 
 RATE_MAX: Final = Decimal(10**6)
 RATE_DECIMALS_MAX: Final = 18
@@ -28,8 +29,6 @@ REGION_FACTOR_DECIMALS_MAX: Final = 18
 REGIONS_MAX: Final = 100
 JUMP_MAX: Final = 10
 """A rate that is more than so many times the one before, or less than such a part, is a jump."""
-FIRST_TOKEN_RATE_MAX: Final = Decimal("0.001")
-"""A token that costs more (1,000 a million, in most currencies) is a jump without any before."""
 _SHORT: Final = Context(prec=6)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,60})?")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
@@ -43,15 +42,21 @@ class NotConfirmed(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A rate far from the one before; ``before`` is None where there was none."""
+    """
+    What a class is charged, far from before; ``before`` is None where nothing was.
 
-    index: int
+    ``index`` is the place of the rate among the new ones, None where its rate is there no more.
+    """
+
+    index: int | None
     before: Rate | None
     after: Rate
 
     @property
     def problem(self) -> str:
         told = units.written(self.after)
+        if self.index is None:
+            told = f"no more of {units.name_of(self.after.component)}, which then costs {told}"
         if self.before is None:
             return f"is {told}, which is a lot; confirm it, or mend what it is for"
         was = units.written(self.before)
@@ -159,13 +164,17 @@ def region_factors(given: object) -> dict[str, str]:
 
 
 def jumps(new: Sequence[Rate], old: Sequence[Rate], *, currency: str) -> list[Jump]:
-    """Return the rates that are far from those of the price before, or dear without one."""
-    before = {place(each): each for each in old}
-    return [
-        Jump(index, before.get(place(each)), each)
-        for index, each in enumerate(new)
-        if _is_jump(before.get(place(each)), each, currency)
-    ]
+    """Return what is charged far from what it was at the price before, or dear without one."""
+    now, then = Charged(old, currency=currency), Charged(new, currency=currency)
+    indexes: dict[tuple[object, ...], int] = {place(each): at for at, each in enumerate(new)}
+    gone = [each for each in old if place(each) not in indexes]
+    found = []
+    for each in (*new, *gone):
+        costs = now.like(each), then.like(each)
+        if is_jump(*costs, component=each.component, currency=currency, jump_max=JUMP_MAX):
+            before, after = (_costing(each, cost) for cost in costs)
+            found.append(Jump(indexes.get(place(each)), before, after or each))
+    return found
 
 
 def factor(before: Rate, after: Rate) -> Decimal | None:
@@ -183,13 +192,8 @@ def place(rate: Rate) -> tuple[object, ...]:
     return (rate.key, rate.service_tier, rate.window, rate.tier_from)
 
 
-def _is_jump(before: Rate | None, after: Rate, currency: str) -> bool:
-    if before is None:
-        scale = Decimal(10) ** (money.DECIMALS_MOST - money.decimals_of(currency))
-        is_dear = after.rate > FIRST_TOKEN_RATE_MAX * scale * after.per
-        return after.component in TOKENS and is_dear
-    old, new = before.rate * after.per, after.rate * before.per
-    return (not old) != (not new) or new > old * JUMP_MAX or old > new * JUMP_MAX
+def _costing(rate: Rate, cost: UnitRate | None) -> Rate | None:
+    return None if cost is None else replace(rate, rate=cost.value, per=cost.per)
 
 
 def _or(value: object, default: object) -> object:

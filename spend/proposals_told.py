@@ -10,7 +10,9 @@ from spend import units
 from spend.catalogues import recorded
 from spend.catalogues.diff import Change, Difference, Kind
 from spend.catalogues.listing import BEGINNING
-from spend.components import Component
+from spend.components import TOKENS, Component
+from spend.jumps import is_dear
+from spend.rates import UnitRate
 
 LINES_MAX: Final = 500
 COUNT_WORDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -68,11 +70,12 @@ def lines_of(change: recorded.Recorded) -> list[dict[str, Any]]:
     """Return the lines of a change; those of a model that is new are its rates."""
     if change["held"] is not None:
         return list(change["lines"])
+    currency = change["currency"]
     return [
         {
             "component": component, "tier_from": tier_from, "service_tier": service_tier,
-            "variant": variant, "window": window, "old": None, "factor": None, "jump": False,
-            "new": {"rate": rate, "per": per},
+            "variant": variant, "window": window, "old": None, "factor": None,
+            "new": {"rate": rate, "per": per}, "jump": _is_dear(component, rate, per, currency),
         }
         for component, rate, per, tier_from, service_tier, variant, window in change["rates"]
     ]  # fmt: skip
@@ -113,6 +116,10 @@ def _told(change: Change) -> Iterator[str]:
         told = f"{old} {per} → {new}" if line["new"] is None else f"{new} {per}"
         before = f"{old} → " if change.held and line["new"] is not None else ""
         yield f"    {class_words(line)}: {before}{told}{factor}{mark}"
+
+
+def _is_dear(component: str, rate: str, per: int, currency: str) -> bool:
+    return component in TOKENS and is_dear(UnitRate(Decimal(rate), per), currency=currency)
 
 
 def _for(value: Decimal, per: int) -> Decimal:

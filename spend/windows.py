@@ -3,7 +3,7 @@ Times of the week at which a rate holds, written like ``Mo-Fr 16:30-00:30; Sa,Su
 
 Hours are UTC. Days are those of UTC, or of the zone that is named behind them:
 ``Mo-Fr@Asia/Shanghai 00:00-06:00``. No days means every day. A span that ends before it begins
-runs past midnight.
+runs past midnight; one that ends where it begins is the whole day.
 """
 
 import re
@@ -43,7 +43,7 @@ class Span:
             return False
         utc = at.astimezone(UTC)
         minute = utc.hour * HOUR_MINUTES + utc.minute
-        if self.start_minute <= self.end_minute:
+        if self.start_minute < self.end_minute:
             return self.start_minute <= minute < self.end_minute
         return minute >= self.start_minute or minute < self.end_minute
 

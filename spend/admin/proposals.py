@@ -1,6 +1,6 @@
 """Price proposals: what a list would change, side by side, and the decision about it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -194,9 +194,18 @@ def _lines(lines: Iterable[dict[str, Any]]) -> Iterable[LineShown]:
             old=proposals_told.amount(component, line["old"]) if line["old"] else "–",
             new=proposals_told.amount(component, line["new"]),
             per=proposals_told.unit_words(component),
-            factor=f"×{line['factor']}" if line["factor"] else "",
+            factor=_factor(line),
             is_jump=line["jump"],
         )
+
+
+def _factor(line: Mapping[str, Any]) -> str:
+    """Return how many times as much it costs, or why it jumps without such a number."""
+    if line["factor"]:
+        return f"×{line['factor']}"
+    if not line["jump"]:
+        return ""
+    return "0 ↔ more" if line["old"] else "very dear"
 
 
 def _decided(request: HttpRequest, proposal_id: int, decide: Any) -> HttpResponse:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
+from budgets.currencies import CURRENCIES
 from spend import windows
 from spend.catalogues.listing import InvalidPriceList, ListedModel, ListedPrice, Listing
 from spend.rates import RATE_MAX, Rate
@@ -18,7 +19,6 @@ TEXT_LENGTH_MAX: Final = {"service_tier": 24, "variant": 64}
 COUNT_MAX: Final = 2**31 - 1
 FACTOR_MAX: Final = Decimal(100)
 PROVIDER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 QUANTUM: Final = Decimal(1).scaleb(-RATE_DECIMALS)
 
 
@@ -58,14 +58,15 @@ def _check_model(model: ListedModel) -> None:
 
 
 def _check_price(called: str, price: ListedPrice) -> None:
-    if not CURRENCY.fullmatch(price.currency):
-        raise InvalidPriceList("is no currency's code", model=called, field="currency")
+    if price.currency not in CURRENCIES:
+        raise InvalidPriceList("is no currency of ISO 4217", model=called, field="currency")
     for region, factor in price.region_factors.items():
         if not 0 < factor <= FACTOR_MAX:
             raise InvalidPriceList(f"is not from 0 to {FACTOR_MAX}", model=called, field=region)
     for rate in price.rates:
         _check_rate(called, rate)
     _check_distinct(called, price.rates)
+    _check_bases(called, price.rates)
 
 
 def _check_rate(called: str, rate: Rate) -> None:
@@ -100,3 +101,12 @@ def _check_distinct(called: str, rates: Iterable[Rate]) -> None:
         if conditions in seen:
             raise InvalidPriceList("is given twice", model=called, field=rate.component.value)
         seen.add(conditions)
+
+
+def _check_bases(called: str, rates: Iterable[Rate]) -> None:
+    """Refuse a class that has rates for long requests only: shorter ones would be unpriced."""
+    base = {(each.key, each.service_tier, each.window) for each in rates if each.tier_from == 0}
+    for rate in rates:
+        if (rate.key, rate.service_tier, rate.window) not in base:
+            problem = "has no rate from 0 input tokens on"
+            raise InvalidPriceList(problem, model=called, field=rate.component.value)

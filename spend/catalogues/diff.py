@@ -15,6 +15,8 @@ from typing import Final
 from budgets.money import EXACT, WIDE
 from spend.catalogues.checks import rounded
 from spend.catalogues.listing import BEGINNING, ListedModel, ListedPrice, Listing
+from spend.components import Component
+from spend.jumps import Charged, is_jump
 from spend.rates import Rate, UnitRate
 
 MANUAL: Final = "manual"
@@ -70,7 +72,7 @@ class HeldModel:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One class under its conditions: what it cost, and what it would; None is no rate."""
+    """One class under its conditions: its rate, and what it would be; None is no rate."""
 
     component: str
     tier_from: int
@@ -79,16 +81,18 @@ class Line:
     window: str
     old: UnitRate | None
     new: UnitRate | None
+    cost: UnitRate | None
+    """What is charged for it, be it by the rate of another class; and what would be."""
+    will_cost: UnitRate | None
     is_jump: bool
 
     @property
     def factor(self) -> Decimal | None:
-        """Return new by old, to be read; None where one of them is missing or nothing."""
-        if self.old is None or self.new is None or not self.old.value:
+        """Return how many times as much it would cost; None where there is nothing to compare."""
+        was, will = self.cost, self.will_cost
+        if was is None or will is None or not was.value:
             return None
-        return _shown(
-            _product(self.new.value, self.old.per), _product(self.old.value, self.new.per)
-        )
+        return _shown(_product(will.value, was.per), _product(was.value, will.per))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,19 +220,27 @@ def _change(
         kind=kind,
         model=model,
         price=price,
-        lines=tuple(_lines(held.rates if held else (), price.rates, jump_max)),
+        lines=tuple(_lines(held.rates if held else (), price, jump_max)),
         starts_when_applied=not is_dated,
         held=held,
         new_currency=held is not None and held.currency != price.currency,
     )
 
 
-def _lines(old: Iterable[Rate], new: Iterable[Rate], jump_max: int) -> Iterator[Line]:
-    before, after = _by_key(old), _by_key(new)
+def _lines(held: Iterable[Rate], price: ListedPrice, jump_max: int) -> Iterator[Line]:
+    before, after = _by_key(held), _by_key(price.rates)
+    now = Charged(held, currency=price.currency)
+    then = Charged(price.rates, currency=price.currency)
     for key in sorted(before.keys() | after.keys()):
         was, will = before.get(key), after.get(key)
-        if was is None or will is None or not _is_equal(was, will):
-            yield Line(*key, was, will, _is_jump(was, will, jump_max))
+        if was is not None and will is not None and _is_equal(was, will):
+            continue
+        rate = _rate_at(key)
+        costs = now.like(rate), then.like(rate)
+        is_far = is_jump(
+            *costs, component=rate.component, currency=price.currency, jump_max=jump_max
+        )
+        yield Line(*key, was, will, *costs, is_far)
 
 
 def _by_key(rates: Iterable[Rate]) -> dict[RateKey, UnitRate]:
@@ -237,6 +249,14 @@ def _by_key(rates: Iterable[Rate]) -> dict[RateKey, UnitRate]:
             UnitRate(rounded(each.rate), each.per)
         for each in rates
     }  # fmt: skip
+
+
+def _rate_at(key: RateKey) -> Rate:
+    component, tier_from, service_tier, variant, window = key
+    return Rate(
+        Component(component), Decimal(0), tier_from,
+        service_tier=service_tier, variant=variant, window=window,
+    )  # fmt: skip
 
 
 def _is_same(held: HeldPrice, price: ListedPrice) -> bool:
@@ -251,15 +271,6 @@ def _is_same(held: HeldPrice, price: ListedPrice) -> bool:
 
 def _is_equal(one: UnitRate, other: UnitRate) -> bool:
     return _product(one.value, other.per) == _product(other.value, one.per)
-
-
-def _is_jump(old: UnitRate | None, new: UnitRate | None, jump_max: int) -> bool:
-    if old is None or new is None:
-        return False
-    if not old.value or not new.value:
-        return bool(old.value) != bool(new.value)
-    was, will = _product(old.value, new.per), _product(new.value, old.per)
-    return will > _product(was, jump_max) or was > _product(will, jump_max)
 
 
 def _product(value: Decimal, count: int) -> Decimal:

@@ -14,7 +14,6 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from budgets.money import EXACT
-from spend import windows
 from spend.catalogues import litellm_checks
 from spend.catalogues.listing import (
     BEGINNING,
@@ -23,6 +22,7 @@ from spend.catalogues.listing import (
     ListedPrice,
     Listing,
 )
+from spend.catalogues.litellm_hours import window_of
 from spend.components import FALLBACKS, Component
 from spend.rates import BATCH, HALF, RATE_MAX, STANDARD, Rate
 
@@ -275,20 +275,11 @@ def _off_peak(row: Mapping[str, Any]) -> list[Rate]:
     off_peak = row.get("off_peak_pricing")
     if not isinstance(off_peak, dict):
         return []
-    window = "; ".join(_window(each, off_peak) for each in off_peak.get("windows", []))
-    return [
-        Rate(FIELDS[field][0], _amount(value), window=window)
-        for field, value in off_peak.items()
-        if field in FIELDS and _is_price(field, value)
-    ]
-
-
-def _window(window: Mapping[str, Any], off_peak: Mapping[str, Any]) -> str:
-    hours = window["hours_utc"]
-    spans = [hours] if isinstance(hours, str) else hours
-    days = [day - 1 for day in window.get("weekdays", range(1, 8))]
-    zone = str(off_peak.get("weekday_timezone") or "")
-    return windows.written(days, [re.sub("-00:00$", "-24:00", each) for each in spans], zone=zone)
+    given = [each for each in off_peak if each in FIELDS and _is_price(each, off_peak[each])]
+    if not given:
+        return []
+    window = window_of(off_peak)
+    return [Rate(FIELDS[each][0], _amount(off_peak[each]), window=window) for each in given]
 
 
 def _regions(row: Mapping[str, Any]) -> dict[str, Decimal]:

@@ -1,4 +1,4 @@
-"""Where price lists are from: each source is read, checked, and given the price book's names."""
+"""Where price lists are from: each is read, completed, checked, and given the price book's names."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from typing import Final
 
 from spend.catalogues import csv_list, genai, litellm
 from spend.catalogues.checks import checked
+from spend.catalogues.completing import completed
 from spend.catalogues.listing import InvalidPriceList, Listing
 from spend.catalogues.providers import canonical
 
@@ -29,18 +30,18 @@ def read(*, source: str, content: bytes | None = None) -> Listing:
     :raises InvalidPriceList: naming the model and field that does not fit
     """
     if source == GENAI:
-        return checked(genai.read())
+        return checked(completed(genai.read()))
     if source not in _READERS or content is None:
         raise InvalidPriceList(f"is none of {', '.join(NAMES)}", field=source)
     listing = _READERS[source](content, version=version_of(content))
-    return checked(canonical(listing))
+    return checked(completed(canonical(listing)))
 
 
 def read_seed() -> Listing:
     """Return the list that comes with this package: what genai-prices has no prices of."""
     content = files("spend.catalogues").joinpath(SEED_FILE).read_bytes()
     listing = litellm.read(content, version=version_of(content))
-    return checked(canonical(replace(listing, source=SEED)))
+    return checked(completed(canonical(replace(listing, source=SEED))))
 
 
 def version_of(content: bytes) -> str:

@@ -214,7 +214,8 @@ def _check_version(wanted: Wanted) -> None:
 def _confirmed(checked: Checked, *, confirm: bool) -> None:
     if checked.jumps and not confirm:
         first = checked.jumps[0]
-        raise NotConfirmed(f"rates[{first.index}].rate", first.problem)
+        field = "rates" if first.index is None else f"rates[{first.index}].rate"
+        raise NotConfirmed(field, first.problem)
 
 
 def _lock_current(version: PriceVersion) -> None:

@@ -92,6 +92,15 @@ def test_it_is_rejected_with_a_reason(jumping: PriceProposal, root: Client) -> N
     assert PriceProposal.objects.get(pk=jumping.pk).state == ProposalState.REJECTED
 
 
+def test_a_new_model_that_is_too_dear_is_marked_where_it_is(vendor: Vendor, root: Client) -> None:
+    proposal = vendor.propose(vendor.model("new", "2.5", "0.001"))
+
+    page = text_of(root.get(PAGES.url("change", proposal.pk)))
+
+    assert f'name="confirm" value="{vendor.slug}/new"' in page
+    assert page.count("very dear") == 1
+
+
 def test_who_may_only_view_sees_it_and_cannot_decide(
     jumping: PriceProposal, vendor: Vendor
 ) -> None:
@@ -135,9 +144,9 @@ def test_nobody_adds_or_deletes_one(jumping: PriceProposal, root: Client) -> Non
 def test_a_proposal_of_thousands_of_models_shows_jumps_first_and_how_many_it_leaves_out(
     vendor: Vendor, root: Client
 ) -> None:
-    vendor.take(vendor.model("zzz", "1"))
-    models = [vendor.model(f"m{n:04}", "1") for n in range(2_000)]
-    proposal = vendor.propose(*models, vendor.model("zzz", "100"))
+    vendor.take(vendor.model("zzz", "0.001"))
+    models = [vendor.model(f"m{n:04}", "0.001") for n in range(2_000)]
+    proposal = vendor.propose(*models, vendor.model("zzz", "0.1"))
 
     page = text_of(root.get(PAGES.url("change", proposal.pk)))
 

@@ -83,6 +83,8 @@ def test_what_is_no_list_or_too_large_is_refused_in_words(name: str) -> None:
         ("tier_from", "-1"),
         ("tier_from", "１"),
         ("currency", "usd"),
+        ("currency", "ZZZ"),
+        ("currency", "XAU"),
         ("window", "noon"),
         ("effective_from", "2026-13-01"),
         ("effective_from", "24.11.2026"),
@@ -101,6 +103,7 @@ def test_each_column_is_checked(column: str, value: str) -> None:
 def test_csv_says_a_rate_with_its_conditions() -> None:
     model = read_csv(
         "vendor,m,input,2.50,1000000,EUR,200000,batch,,Mo-Fr 16:30-00:30,2026-12-01",
+        "vendor,m,input,3,1000000,EUR,0,batch,,Mo-Fr 16:30-00:30,2026-12-01",
         "vendor,m,output,10,1000000,EUR,0,standard,,,2026-12-01",
     )
 
@@ -109,8 +112,49 @@ def test_csv_says_a_rate_with_its_conditions() -> None:
     assert price.currency == "EUR"
     assert price.rates == (
         Rate(Component.INPUT, Decimal("2.5"), 200_000, 10**6, "batch", "", "Mo-Fr 16:30-00:30"),
+        Rate(Component.INPUT, Decimal(3), 0, 10**6, "batch", "", "Mo-Fr 16:30-00:30"),
         Rate(Component.OUTPUT, Decimal(10), 0, 10**6),
     )
+
+
+@pytest.mark.parametrize(
+    ("rows", "inherited"),
+    [
+        (["input,2,,,", "cache_write_5m,5,200000,,"], "cache_write_5m,2,,,"),
+        (["input,2,,,", "cached_read,1,,,", "cached_read_audio,5,9,,"], "cached_read_audio,1,,,"),
+        (["output,2,,,", "reasoning,3,,,", "reasoning,5,9,flex,"], "reasoning,3,,flex,"),
+        (["input,2,,,", "input,1,,flex,", "cached_read,5,9,flex,"], "cached_read,1,,flex,"),
+        (["input,2,,,", "input,5,9,,01:00-02:00"], "input,2,,,01:00-02:00"),
+    ],
+)
+def test_a_class_with_a_rate_for_long_requests_only_costs_what_it_inherits_below(
+    rows: list[str], inherited: str
+) -> None:
+    header = "provider,model,component,rate,tier_from,service_tier,window"
+    told = [f"vendor,m,{row}" for row in (*rows, inherited)]
+
+    read = read_csv(*told[:-1], header=header)
+
+    assert read == read_csv(*told, header=header)
+
+
+def test_a_class_that_inherits_nothing_below_its_bound_is_refused_by_name() -> None:
+    header = "provider,model,component,rate,tier_from"
+
+    with pytest.raises(InvalidPriceList, match="vendor/m: page has no rate from 0 input tokens on"):
+        read_csv("vendor,m,input,1,", "vendor,m,page,1,200000", header=header)
+
+
+def test_a_map_with_a_rate_for_long_requests_only_is_priced_below_too() -> None:
+    row = (
+        '{"m": {"litellm_provider": "gemini", "input_cost_per_token": 1.25e-6, '
+        '"cache_creation_input_token_cost_above_200k_tokens": 2.5e-7}}'
+    )
+
+    (model,) = sources.read(source="litellm", content=row.encode()).models
+
+    written = Rate(Component.CACHE_WRITE_5M, Decimal("0.00000125"))
+    assert written in model.prices[0].rates
 
 
 def test_a_rate_that_is_given_twice_is_refused() -> None:
@@ -168,7 +212,8 @@ HELD = HeldModel(
     (
         HeldPrice(1, "csv", datetime(2026, 11, 24, 12, 0, 0, 5, UTC), None, "USD", (
             Rate(Component.INPUT, Decimal("2.5"), per=10**6),
-            Rate(Component.INPUT, Decimal("1.25"), 200_000, 10**6, "batch"),
+            Rate(Component.INPUT, Decimal("1.25"), 0, 10**6, "batch"),
+            Rate(Component.INPUT, Decimal("1.75"), 200_000, 10**6, "batch"),
             Rate(Component.IMAGES, Decimal("0.04"), variant="high/1024x1024"),
         )),
     ),

@@ -15,7 +15,7 @@ from budgets.models import Change
 from budgets.snapshots import GLOBAL_SCOPE
 from costplatform import seeding
 from spend import pricebook
-from spend.catalogues import sources
+from spend.catalogues import csv_list, sources
 from spend.catalogues.diff import Kind
 from spend.catalogues.listing import BEGINNING, ListedModel, ListedPrice, Listing
 from spend.components import Component
@@ -87,7 +87,7 @@ def test_a_proposal_changes_no_price(vendor: Vendor) -> None:
 
 
 def test_applying_makes_prices_that_count_at_once_and_keeps_who_did_it(vendor: Vendor) -> None:
-    proposal = vendor.propose(vendor.model("m", "0.001", "0.002", prefixes=("m-",)))
+    proposal = vendor.propose(vendor.model("m", "0.001", "0.001", prefixes=("m-",)))
 
     with raises_version(GLOBAL_SCOPE):
         price_imports.apply(proposal_id=proposal.pk, by=BY, now=NOW)
@@ -180,7 +180,7 @@ def test_a_price_made_by_hand_is_never_overwritten(vendor: Vendor) -> None:
     PriceVersion.objects.filter(model__provider__slug=vendor.slug).update(source="manual")
 
     made = price_imports.propose(listing=vendor.listing(vendor.model("m", "0.002")), by=BY, now=NOW)
-    taken = vendor.take(vendor.model("m", "0.002"), vendor.model("other", "1"))
+    taken = vendor.take(vendor.model("m", "0.002"), vendor.model("other", "0.001"))
 
     assert made.proposal is None
     assert made.difference.changes[0].kind is Kind.KEPT
@@ -212,6 +212,20 @@ def test_a_rate_that_jumps_is_taken_only_if_its_model_is_confirmed(
         assert left_out(taken) == {f"{vendor.slug}/m": price_imports.UNCONFIRMED}
         vendor.take(vendor.model("m", new), now=LATER, confirmed=[f"{vendor.slug}/m"])
         assert vendor.input_rate("m", at=LATER) == Decimal(new)
+
+
+def test_a_new_model_whose_tokens_are_priced_one_by_one_by_mistake_waits_for_confirmation(
+    vendor: Vendor,
+) -> None:
+    text = f"provider,model,component,rate\n{vendor.slug},gpt,input,2.50\n"
+    listing = csv_list.read(text.encode(), version="1")
+    made = price_imports.propose(listing=listing, by=BY, now=NOW)
+    assert made.proposal is not None
+
+    taken = price_imports.apply(proposal_id=made.proposal.pk, by=BY, now=NOW)
+
+    assert left_out(taken) == {f"{vendor.slug}/gpt": price_imports.UNCONFIRMED}
+    assert vendor.input_rate("gpt", at=LATER) is None
 
 
 def test_another_currency_needs_confirmation_too(vendor: Vendor) -> None:

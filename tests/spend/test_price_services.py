@@ -150,6 +150,31 @@ def test_a_rate_far_from_the_one_before_must_be_confirmed(new: str, per: int, mo
     assert made.rates.get().rate == Decimal(new)
 
 
+def test_a_class_that_loses_its_rate_is_compared_with_the_one_it_then_takes(model: Model) -> None:
+    prices.create_version(wanted=wanted(model, rate(), rate("cached_read", rate="0.025")))
+    later = wanted(model, rate(), effective_from=now())
+
+    with pytest.raises(NotConfirmed) as refusal:
+        prices.create_version(wanted=later)
+
+    assert refusal.value.field == "rates"
+    assert "no more of cached input, which then costs 2.50" in refusal.value.problem
+    assert prices.create_version(wanted=later, confirm=True).rates.count() == 1
+
+
+def test_a_class_that_gets_a_rate_is_compared_with_the_one_it_had_taken(model: Model) -> None:
+    priced(model)
+    slip = wanted(model, rate(), rate("cached_read", rate="250"), effective_from=now())
+    usual = wanted(model, rate(), rate("cached_read", rate="0.25"), effective_from=now())
+
+    with pytest.raises(NotConfirmed) as refusal:
+        prices.create_version(wanted=slip)
+
+    assert refusal.value.field == "rates[1].rate"
+    assert "was 2.50 per 1,000,000 tokens (× 100)" in refusal.value.problem
+    assert prices.check(wanted=usual).jumps == []
+
+
 @pytest.mark.parametrize("new", ["25", "0.25", "2.50"])
 def test_ten_times_as_much_is_no_jump(new: str, model: Model) -> None:
     priced(model)
