@@ -34,6 +34,12 @@ class Quote:
     upstream_model: str
     listed: Price
     charged: Price
+    region: str = ""
+    """Where the deployment serves; an answer may know better."""
+
+    def conditions(self, conditions: Conditions = PLAIN) -> Conditions:
+        """Return these conditions, in the deployment's region where they name none."""
+        return conditions._replace(region=conditions.region or self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def find_quote(*, model: str, payer: Payer, at: datetime) -> Quote:
     :raises ModelNotFound: if none of them knows it
     :raises ModelUnpriced: if it has no price
     """
-    provider, upstream_model, price = _found(model, payer, at)
+    provider, upstream_model, price, region = _found(model, payer, at)
     if price is None:
         raise ModelUnpriced(
             f"{model!r} has no price, so nobody can say what it would cost.",
@@ -81,7 +87,7 @@ def find_quote(*, model: str, payer: Payer, at: datetime) -> Quote:
     charged = pricebook.adjustments().apply(
         price, provider=provider, organization_id=payer.organization_id, team=payer.team, at=at
     )
-    return Quote(provider, upstream_model, price, charged)
+    return Quote(provider, upstream_model, price, charged, region)
 
 
 def used_model(*, model: str, payer: Payer) -> str:
@@ -96,6 +102,7 @@ def cost_of(quote: Quote, *, usage: Usage, conditions: Conditions = PLAIN) -> Qu
 
     :raises ModelUnpriced: if the price says nothing of a part of it
     """
+    conditions = quote.conditions(conditions)
     listed = pricing.cost(price=quote.listed, usage=usage, conditions=conditions)
     charged = pricing.cost(price=quote.charged, usage=usage, conditions=conditions)
     if listed.unpriced:
@@ -109,16 +116,16 @@ def cost_of(quote: Quote, *, usage: Usage, conditions: Conditions = PLAIN) -> Qu
     return Quoted(charged.amount, listed)
 
 
-def _found(model: str, payer: Payer, at: datetime) -> tuple[str, str, Price | None]:
+def _found(model: str, payer: Payer, at: datetime) -> tuple[str, str, Price | None, str]:
     organization_id = payer.organization_id
     target = find_target(name=model, organization_id=organization_id)
     if target is not None:
         price = target.price_at(at, organization_id=organization_id)
-        return target.provider, target.upstream_model, price
+        return target.provider, target.upstream_model, price, target.region
     for provider, name in _names(model, organization_id):
         listed = pricebook.listed(provider=provider, name=name)
         if listed is not None:
-            return provider, name, listed.price_at(at, organization_id=organization_id)
+            return provider, name, listed.price_at(at, organization_id=organization_id), ""
     raise ModelNotFound(f"There is no model {model!r}.", param="model")
 
 

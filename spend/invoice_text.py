@@ -40,6 +40,8 @@ def table(found: Comparison) -> Iterator[str]:
         yield f"  {CAUSE_WORDS[cause]} {signed(amount)}"
     for currency in found.other_currencies:
         yield f"not compared: what the ledger has in {currency}"
+    if found.unlisted:
+        yield f"requests without a list price, ours as 0: {display.count(found.unlisted)}"
     if found.unmapped_keys:
         yield f"keys that are not mapped: {display.count(len(found.unmapped_keys))}"
     yield f"drift {money.plain(found.drift)}{_share(found)}: {found.state.label.lower()}"

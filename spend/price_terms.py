@@ -104,7 +104,8 @@ def whole(value: object, *, field: str, least: int = 0, most: int) -> int:
 
 def rates(given: Sequence[Mapping[str, object]]) -> tuple[Rate, ...]:
     """
-    Return the rates of a price: at least one, none twice, and none for large requests only.
+    Return the rates of a price: at least one, none twice, none for large requests only, and no
+    two that hold at the same time by their windows.
 
     :raises InvalidInput: naming the place that does not fit
     """
@@ -118,7 +119,21 @@ def rates(given: Sequence[Mapping[str, object]]) -> tuple[Rate, ...]:
             raise InvalidInput(f"rates[{index}].tier_from", problem)
         if place(each) in map(place, found[:index]):
             raise InvalidInput(f"rates[{index}].component", "is there twice")
+    overlap = find_overlap(found)
+    if overlap is not None:
+        problem = "holds at times at which another window of this class does"
+        raise InvalidInput(f"rates[{overlap}].window", problem)
     return found
+
+
+def find_overlap(rates: Sequence[Rate]) -> int | None:
+    """Return the place of a rate whose window holds while another one of its class does."""
+    first: dict[tuple[object, ...], dict[str, int]] = {}
+    for index, each in enumerate(rates):
+        if each.window:
+            first.setdefault((each.key, each.service_tier), {}).setdefault(each.window, index)
+    overlaps = ((of_class, windows.find_overlap(of_class)) for of_class in first.values())
+    return next((of_class[text] for of_class, text in overlaps if text is not None), None)
 
 
 def rate(given: Mapping[str, object], *, field: str) -> Rate:

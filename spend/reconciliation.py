@@ -2,7 +2,8 @@
 Providers' invoices against the ledger, by UTC day, model and, where it is mapped, key.
 
 Models are compared by the names that the price book has for them, so that ``gpt-4o`` and
-``gpt-4o-2024-08-06`` are one. Days are those on which requests were admitted.
+``gpt-4o-2024-08-06`` are one. Days are those on which requests were admitted. The ledger's costs
+are those at list prices, since no provider knows of our discounts and margins.
 """
 
 import re
@@ -11,28 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
-from django.db.models import Case, IntegerField, QuerySet, Sum, Value, When
-from django.db.models.functions import TruncDate
 
+from spend import list_costs
 from spend.invoices import differences
 from spend.invoices.differences import Cause, Cell, Explained, Place, Side
 from spend.invoices.lines import Invoice, Line
-from spend.models import EventKind, InvoiceImport, InvoiceState, ProviderKey, SpendEvent
+from spend.list_costs import Group
+from spend.models import InvoiceImport, InvoiceState, ProviderKey, SpendEvent
 from spend.queries import models_named
 
 _DATED: Final = re.compile(r"(.+?)[-@]([0-9]{8}|[0-9]{4}-[0-9]{2}-[0-9]{2})")
 _ONE_DAY: Final = timedelta(days=1)
-_REQUESTS: Final = Sum(
-    Case(
-        When(kind__in=[EventKind.USAGE, EventKind.ORPHAN], then=Value(1)),
-        When(kind=EventKind.ORPHAN_REVERSAL, then=Value(-1)),
-        default=Value(0),
-        output_field=IntegerField(),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +34,9 @@ class Comparison:
     An invoice beside the ledger; without a currency it is of tokens.
 
     ``other_currencies`` are those in which the ledger has more spend at the provider, which is not
-    compared; ``unmapped_keys`` are keys of the provider that nobody has mapped.
+    compared; ``unmapped_keys`` are keys of the provider that nobody has mapped; ``unlisted`` is of
+    how many requests nobody can tell the list price, so that they are compared as if they had cost
+    nothing.
     """
 
     provider: str
@@ -51,6 +46,7 @@ class Comparison:
     rows: tuple[Explained, ...]
     other_currencies: tuple[str, ...]
     unmapped_keys: tuple[str, ...]
+    unlisted: int
 
     @property
     def theirs(self) -> Decimal:
@@ -87,8 +83,11 @@ class Comparison:
 def compare(*, provider: str, invoice: Invoice) -> Comparison:
     """Compare what a file says with the ledger as it is now."""
     keys = _mapped(provider, invoice.lines)
-    groups = list(_ledger(provider, invoice, with_keys=bool(keys)))
-    compared = [group for group in groups if invoice.currency in {"", group["cost_currency"]}]
+    groups = list_costs.groups(
+        provider=provider, start=_midnight(invoice.first_day),
+        end=_midnight(invoice.last_day + _ONE_DAY), with_keys=bool(keys),
+    )  # fmt: skip
+    compared = [group for group in groups if invoice.currency in {"", group.cost_currency}]
     by_model = any(line.model for line in invoice.lines)
     names = _names(provider, invoice.lines, compared) if by_model else {}
     theirs = _theirs(invoice, names, keys)
@@ -99,11 +98,10 @@ def compare(*, provider: str, invoice: Invoice) -> Comparison:
         first_day=invoice.first_day,
         last_day=invoice.last_day,
         rows=tuple(differences.explain(_cells(theirs, ours))),
-        other_currencies=tuple(sorted({each["cost_currency"] for each in groups} - {
-            each["cost_currency"] for each in compared
-        })),
+        other_currencies=_other_currencies(groups, compared),
         unmapped_keys=tuple(sorted({line.key for line in invoice.lines} - {"", *keys})),
-    )  # fmt: skip
+        unlisted=sum(group.unlisted for group in compared) if invoice.currency else 0,
+    )
 
 
 def compare_import(imported: InvoiceImport) -> Comparison:
@@ -116,7 +114,12 @@ def compare_import(imported: InvoiceImport) -> Comparison:
 
 
 def has_spend(*, provider: str, first_day: date, last_day: date) -> bool:
-    return _events(provider, first_day, last_day).exists()
+    rows = SpendEvent.objects.filter(
+        provider=provider,
+        admitted_at__gte=_midnight(first_day),
+        admitted_at__lt=_midnight(last_day + _ONE_DAY),
+    )
+    return rows.exists()
 
 
 # --- Theirs --------------------------------------------------------------------------------
@@ -184,56 +187,35 @@ def _sum_or_none(counts: Sequence[int | None]) -> int | None:
 # --- Ours ----------------------------------------------------------------------------------
 
 
-def _events(provider: str, first_day: date, last_day: date) -> QuerySet[SpendEvent]:
-    return SpendEvent.objects.filter(
-        provider=provider,
-        admitted_at__gte=_midnight(first_day),
-        admitted_at__lt=_midnight(last_day + _ONE_DAY),
-    )
-
-
-def _ledger(provider: str, invoice: Invoice, *, with_keys: bool) -> Iterable[dict[str, Any]]:
-    """Return sums of the ledger by day, model and currency, and by what keys are mapped to."""
-    by_key = ("key_digest", "deployment") if with_keys else ()
-    sums: Iterable[dict[str, Any]] = (
-        _events(provider, invoice.first_day, invoice.last_day)
-        .order_by()
-        .annotate(day=TruncDate("admitted_at", tzinfo=UTC))
-        .values("day", "upstream_model", "cost_currency", *by_key)
-        .annotate(
-            spent=Sum("cost"),
-            read=Sum("input_tokens"),
-            written=Sum("output_tokens"),
-            requests=_REQUESTS,
-        )
-    )
-    return sums
+def _other_currencies(groups: Iterable[Group], compared: Iterable[Group]) -> tuple[str, ...]:
+    others = {group.cost_currency for group in groups} - {each.cost_currency for each in compared}
+    return tuple(sorted(others))
 
 
 def _ours(
     invoice: Invoice,
     names: Mapping[str, str],
     keys: Mapping[str, ProviderKey],
-    groups: Iterable[Mapping[str, Any]],
+    groups: Iterable[Group],
 ) -> dict[Place, Side]:
     found: dict[Place, Side] = {}
     for group in groups:
-        name = names.get(group["upstream_model"], "")
-        place = Place(group["day"], name, _key_of(group, keys))
+        name = names.get(group.upstream_model, "")
+        place = Place(group.day, name, _key_of(group, keys))
         found[place] = _added(found.get(place), group, invoice.currency)
     return found
 
 
-def _added(side: Side | None, group: Mapping[str, Any], currency: str) -> Side:
+def _added(side: Side | None, group: Group, currency: str) -> Side:
     before = side or Side(tokens=(0, 0), requests=0)
-    read, written, requests = int(group["read"]), int(group["written"]), int(group["requests"])
+    read, written = group.input_tokens, group.output_tokens
     tokens = before.tokens or (0, 0)
     return Side(
         amount=differences.total(
-            [before.amount, group["spent"] if currency else Decimal(read + written)]
+            [before.amount, group.cost if currency else Decimal(read + written)]
         ),
         tokens=(tokens[0] + read, tokens[1] + written),
-        requests=(before.requests or 0) + requests,
+        requests=(before.requests or 0) + group.requests,
     )
 
 
@@ -248,11 +230,9 @@ def _cells(theirs: Mapping[Place, Cell], ours: Mapping[Place, Side]) -> Iterable
 # --- Names and keys ------------------------------------------------------------------------
 
 
-def _names(
-    provider: str, lines: Iterable[Line], groups: Iterable[Mapping[str, Any]]
-) -> dict[str, str]:
+def _names(provider: str, lines: Iterable[Line], groups: Iterable[Group]) -> dict[str, str]:
     """Return the price book's name of each model, else its name without a date at the end."""
-    names = {line.model for line in lines} | {group["upstream_model"] for group in groups}
+    names = {line.model for line in lines} | {group.upstream_model for group in groups}
     undated = {name: _undated(name) for name in names}
     asked = names | set(undated.values())
     known = models_named((provider, name) for name in asked)
@@ -275,13 +255,13 @@ def _mapped(provider: str, lines: Iterable[Line]) -> dict[str, ProviderKey]:
     return {row.external_id: row for row in rows.order_by("pk")} if named else {}
 
 
-def _key_of(group: Mapping[str, Any], keys: Mapping[str, ProviderKey]) -> str:
+def _key_of(group: Group, keys: Mapping[str, ProviderKey]) -> str:
     """Return the provider's key of requests: by the virtual key, else by the deployment."""
     for name, key in keys.items():
-        if group["key_digest"] in key.key_digests:
+        if group.key_digest in key.key_digests:
             return name
     for name, key in keys.items():
-        if group["deployment"] in key.deployments:
+        if group.deployment in key.deployments:
             return name
     return ""
 

@@ -9,7 +9,7 @@ runs past midnight; one that ends where it begins is the whole day.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +19,15 @@ DAYS: Final = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
 EVERY_DAY: Final = frozenset(range(7))
 HOUR_MINUTES: Final = 60
 DAY_MINUTES: Final = 24 * HOUR_MINUTES
+WEEK_MINUTES: Final = 7 * DAY_MINUTES
+QUARTER_MINUTES: Final = 15
+"""By no less do zones differ from UTC, so that days of theirs begin at a quarter of an hour."""
+WEEKS: Final = (
+    datetime(2026, 1, 12, tzinfo=UTC), datetime(2026, 3, 16, tzinfo=UTC),
+    datetime(2026, 7, 13, tzinfo=UTC), datetime(2026, 10, 12, tzinfo=UTC),
+)  # fmt: skip
+"""Mondays of winter, spring, summer and autumn: in each of them other zones have summer time."""
+_EVERY_MIDNIGHT: Final = sum(1 << (day * DAY_MINUTES) for day in range(7 * len(WEEKS)))
 _PART: Final = re.compile(
     r"(?:(?P<days>(?:Mo|Tu|We|Th|Fr|Sa|Su)(?:[-,](?:Mo|Tu|We|Th|Fr|Sa|Su))*)"
     r"(?:@(?P<zone>[A-Za-z0-9_+/-]+))? )?"
@@ -63,6 +72,17 @@ def holds(text: str, at: datetime) -> bool:
     return not text or any(span.holds(at) for span in parse(text))
 
 
+def find_overlap(texts: Iterable[str]) -> str | None:
+    """Return the first window that holds while one before it does, or None if there is none."""
+    taken = 0
+    for text in texts:
+        minutes = _minutes(text)
+        if taken & minutes:
+            return text
+        taken |= minutes
+    return None
+
+
 def written(days: Iterable[int], spans: Iterable[str], *, zone: str = "") -> str:
     """Write one part of a window: days as 0 (Monday) to 6, spans as ``HH:MM-HH:MM``."""
     numbers = sorted(set(days))
@@ -71,6 +91,36 @@ def written(days: Iterable[int], spans: Iterable[str], *, zone: str = "") -> str
         return hours
     named = ",".join(DAYS[number] for number in numbers)
     return f"{named}@{zone} {hours}" if zone else f"{named} {hours}"
+
+
+@lru_cache(maxsize=1_024)
+def _minutes(text: str) -> int:
+    """Return the minutes of :data:`WEEKS` in a window, a bit for each."""
+    minutes = 0
+    for span in parse(text):
+        weekdays = _weekdays(span.zone)
+        days = sum(weekdays[day] for day in span.days)
+        minutes |= days & _hours(span.start_minute, span.end_minute)
+    return minutes
+
+
+def _hours(start: int, end: int) -> int:
+    """Return the minutes of every day from ``start`` to ``end``, which may be past midnight."""
+    day = (1 << DAY_MINUTES) - 1
+    between = ((1 << abs(end - start)) - 1) << min(start, end)
+    return _EVERY_MIDNIGHT * (between if start <= end else day ^ between)
+
+
+@lru_cache(maxsize=1_024)
+def _weekdays(zone: tzinfo) -> tuple[int, ...]:
+    """Return the minutes that are a Monday in a zone, those that are a Tuesday, and so on."""
+    quarter = (1 << QUARTER_MINUTES) - 1
+    found = [0] * len(DAYS)
+    for week, monday in enumerate(WEEKS):
+        for minute in range(0, WEEK_MINUTES, QUARTER_MINUTES):
+            at = (monday + timedelta(minutes=minute)).astimezone(zone)
+            found[at.weekday()] |= quarter << (week * WEEK_MINUTES + minute)
+    return tuple(found)
 
 
 def _spans(part: str) -> Iterable[Span]:

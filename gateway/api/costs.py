@@ -23,7 +23,7 @@ from spend import prompt_tokens, tokens
 from spend.components import Component, Usage
 from spend.rates import Conditions
 from spend.tokens import TEXT_CHARS_MAX, Count
-from spend.usage import TOKENS_MAX, of_openai_chat
+from spend.usage import TOKENS_MAX, openai_chat
 
 REQUESTS_MAX: Final = 10**9
 PARTS: Final[Mapping[str, tuple[Component, ...]]] = {
@@ -268,7 +268,9 @@ def _estimated(asked: Asked, quote: Quote, quoted: Quoted, usage: Usage) -> dict
         **_named(_times(costs, a_day), "daily_{}"),
         **_named(_times(costs, a_month), "monthly_{}"),
         **{
-            name: quote.listed.rate_of(component, input_tokens=input_tokens)
+            name: quote.listed.rate_of(
+                component, input_tokens=input_tokens, conditions=quote.conditions()
+            )
             for name, component in RATES.items()
         },
     }
@@ -304,12 +306,12 @@ def _model_of(answer: Mapping[str, Any]) -> str:
 
 
 def _cost_of_reply(answer: Mapping[str, Any], quote: Quote) -> Decimal:
-    reading = of_openai_chat(answer.get("usage"))
+    reading = openai_chat.read(answer)
     if reading is None:
         raise InvalidInput("completion_response.usage", "tells no tokens")
     served = answer.get("service_tier")
     tier, _ = quote.charged.tier_of(served=served if isinstance(served, str) else None)
-    conditions = Conditions(service_tier=tier)
+    conditions = Conditions(tier, reading.variant, reading.region)
     return quotes.cost_of(quote, usage=reading.usage, conditions=conditions).total
 
 

@@ -81,6 +81,7 @@ class Told:
     has_keys: bool
     other_currencies: str
     unmapped_keys: str
+    unlisted: str
 
 
 def told(found: Comparison, *, everything: bool) -> Told:
@@ -103,6 +104,7 @@ def told(found: Comparison, *, everything: bool) -> Told:
         has_keys=any(row.cell.place.key for row in found.rows),
         other_currencies=", ".join(found.other_currencies),
         unmapped_keys=_listed(found.unmapped_keys),
+        unlisted=display.count(found.unlisted) if found.unlisted else "",
     )
 
 

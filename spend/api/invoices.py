@@ -126,6 +126,7 @@ class Compared(serializers.Serializer):
     causes = CausePart(many=True)
     other_currencies = serializers.ListField(child=serializers.CharField())
     unmapped_keys = serializers.ListField(child=serializers.CharField())
+    unlisted_requests = serializers.IntegerField()
     places = ComparedPlace(many=True)
 
 
@@ -226,6 +227,7 @@ def compared(
         "causes": [{"cause": c.value, "amount": sum_} for c, sum_ in found.by_cause.items()],
         "other_currencies": found.other_currencies,
         "unmapped_keys": found.unmapped_keys,
+        "unlisted_requests": found.unlisted,
         "places": [_place(row) for row in found.rows[start : start + size]],
     }
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from budgets.currencies import CURRENCIES
-from spend import windows
+from spend import price_terms, windows
 from spend.catalogues.listing import InvalidPriceList, ListedModel, ListedPrice, Listing
 from spend.rates import RATE_MAX, Rate
 
@@ -67,6 +67,9 @@ def _check_price(called: str, price: ListedPrice) -> None:
         _check_rate(called, rate)
     _check_distinct(called, price.rates)
     _check_bases(called, price.rates)
+    overlap = price_terms.find_overlap(price.rates)
+    if overlap is not None:
+        raise InvalidPriceList("overlaps another one", model=called, field="window")
 
 
 def _check_rate(called: str, rate: Rate) -> None:

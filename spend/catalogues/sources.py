@@ -1,4 +1,4 @@
-"""Where price lists are from: each is read, completed, checked, and given the price book's names."""
+"""Where price lists are from; each is read, completed, checked and named as the price book does."""
 
 import hashlib
 from collections.abc import Callable, Mapping

@@ -101,7 +101,8 @@ def correct_version(
 
     Requests that come from now on are charged at the new one; what was charged stays.
 
-    :raises InvalidInput: naming the field that does not fit, or if it was replaced already
+    :raises InvalidInput: naming the field that does not fit, or if it was replaced already, or if
+        it is in force and would not be any more
     :raises NotConfirmed: if a rate is far from the one that is corrected
     :raises Conflict: if another price begins at the same instant
     """
@@ -111,6 +112,7 @@ def correct_version(
     _confirmed(checked, confirm=confirm)
     with change(scope=GLOBAL_SCOPE, reason=reason), unique("effective_from"):
         _lock_current(version)
+        _check_in_force(version, wanted, now=now)
         made = _row(wanted, checked)
         if is_open(version, now=now):
             made.pk, made.created_at = version.pk, version.created_at
@@ -209,6 +211,16 @@ def _check_version(wanted: Wanted) -> None:
         text = getattr(wanted, name)
         if len(text) > SOURCE_LENGTH_MAX or not text.isprintable():
             raise InvalidInput(name, f"must be printable, {SOURCE_LENGTH_MAX} characters at most")
+
+
+def _check_in_force(version: PriceVersion, wanted: Wanted, *, now: datetime) -> None:
+    """Check that a correction leaves no time without the price that it was in force in."""
+    if version.effective_from <= now and wanted.effective_from > version.effective_from:
+        problem = "is later than that of a price that has begun: add a price from then on instead"
+        raise InvalidInput("effective_from", problem)
+    is_over = version.effective_until is not None and version.effective_until <= now
+    if wanted.effective_until is not None and wanted.effective_until < now and not is_over:
+        raise InvalidInput("effective_until", "must not be in the past")
 
 
 def _confirmed(checked: Checked, *, confirm: bool) -> None:

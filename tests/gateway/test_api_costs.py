@@ -13,6 +13,7 @@ from tests.api_client import Api, master, new_id
 from tests.conftest import Cast
 from tests.gateway.support import CHAT, HELLO
 from tests.gateway.test_estimates import own_model
+from tests.spend.price_support import new_model, priced, rate
 
 # sandbox-chat: 0.0000005 for input, 0.00000005 from the cache, 0.000002 for output
 ANSWER: dict[str, Any] = {
@@ -114,6 +115,46 @@ def test_an_answer_costs_what_the_gateway_charges_for_its_usage() -> None:
 
     assert named.text == '{"cost":0.00052}'
     assert given["cost"] == COST
+
+
+@pytest.mark.parametrize(
+    ("size", "region", "cost"), [("low", "", "0.0086"), ("high", "", "0.0126"),
+                                 ("high", "eu", "0.01386")],
+)  # fmt: skip
+def test_an_answer_costs_what_its_form_and_region_do(
+    size: str, region: str, cost: str, cast: Cast
+) -> None:
+    searched = rate("request", "12", per=1000, variant="high")
+    version = priced(
+        new_model(), rate("request", "8", per=1000), searched, rate("input", "0.6"),
+        region_factors={"eu": "1.1"},
+    )  # fmt: skip
+    known = version.model
+    name = own_model(
+        cast, provider=known.provider.slug, upstream_model=known.name, region=region
+    )  # fmt: skip
+    usage = {"prompt_tokens": 1000, "completion_tokens": 0, "search_context_size": size}
+
+    told = Api(cast.key().secret).made(
+        "/spend/calculate", model=name, completion_response={"usage": usage}
+    )
+
+    assert told["cost"] == Decimal(cost)
+
+
+def test_an_estimate_is_at_the_prices_of_the_deployments_region(cast: Cast) -> None:
+    version = priced(new_model(), rate(), rate("output", "10"), region_factors={"eu": "1.1"})
+    known = version.model
+    name = own_model(
+        cast, provider=known.provider.slug, upstream_model=known.name, region="eu"
+    )  # fmt: skip
+
+    told = Api(cast.key().secret).made(
+        "/cost/estimate", model=name, input_tokens=1000, output_tokens=100
+    )
+
+    assert told["cost_per_request"] == Decimal("0.00385")
+    assert told["input_cost_per_token"] == Decimal("0.00000275")
 
 
 def test_a_prompt_costs_its_counted_tokens_at_the_input_rate() -> None:

@@ -242,3 +242,12 @@ def test_a_key_that_stands_for_nothing_is_refused(bill: Bill, root: Client) -> N
     answer = save(root, KEYS.url("add"), provider=bill.provider, external_id="k")
 
     assert errors_of(answer) != {}
+
+
+def test_a_preview_tells_how_many_requests_have_no_list_price(bill: Bill, root: Client) -> None:
+    bill.spend("1", price_reference=f"price:1*adjustment:{2**62}")
+    bill.spend("1")
+
+    page = text_of(preview(root, bill, bill.file(bill.line("2"))))
+
+    assert "compared as if they had cost nothing: 1." in page

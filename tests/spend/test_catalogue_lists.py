@@ -164,6 +164,13 @@ def test_a_rate_that_is_given_twice_is_refused() -> None:
         read_csv(*rows, header="provider,model,component,rate")
 
 
+def test_windows_that_hold_at_the_same_time_are_refused() -> None:
+    rows = ["vendor,m,input,2,", "vendor,m,input,1,Mo 08:00-10:00", "vendor,m,input,3,09:00-11:00"]
+
+    with pytest.raises(InvalidPriceList, match="vendor/m: window overlaps another one"):
+        read_csv(*rows, header="provider,model,component,rate,window")
+
+
 @pytest.mark.parametrize(
     ("row", "called"),
     [

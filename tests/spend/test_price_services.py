@@ -1,8 +1,10 @@
 """Prices, discounts and margins are checked once, and what was charged is never edited."""
 
-from datetime import timedelta
+import time
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import available_timezones
 
 import pytest
 from django.db import connection
@@ -111,6 +113,70 @@ def test_a_rate_for_large_requests_needs_one_under_the_same_conditions(model: Mo
 
 def test_a_class_is_not_priced_twice_under_the_same_conditions(model: Model) -> None:
     refused("rates[1].component", rate(), rate(rate="3"), model=model)
+
+
+OVERLAPPING = [
+    ("Mo-Fr 08:00-12:00", "Fr 11:59-13:00"),
+    ("22:00-02:00", "01:00-03:00"),
+    ("Mo 00:00-24:00", "Mo,Tu 00:00-24:00"),
+    ("Mo@Asia/Shanghai 00:00-24:00", "Su 16:00-24:00"),
+    ("Mo@America/New_York 04:00-05:00", "Mo 04:30-04:45"),
+    ("Mo@America/New_York 04:00-05:00", "Mo@Europe/Berlin 04:00-05:00"),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), OVERLAPPING)
+def test_windows_of_one_class_and_tier_do_not_overlap(one: str, other: str, model: Model) -> None:
+    special = [rate(rate="1", window=one), rate(rate="3", window=other)]
+    refused("rates[2].window", rate(), *special, model=model)
+    refused("rates[2].window", rate(), *reversed(special), model=model)
+
+    others = [rate(), special[0], rate("output"), rate("output", window=other)]
+    tiers = [rate(service_tier="batch"), rate(service_tier="batch", window=other)]
+    made = priced(model, *others, *tiers)
+
+    assert made.rates.count() == 6
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Mo-Fr 08:00-12:00", "Mo-Fr 12:00-08:00"),
+        ("Mo-Fr 00:00-24:00", "Sa,Su 00:00-24:00"),
+        ("Mo@Asia/Shanghai 00:00-24:00", "Tu@Asia/Shanghai 00:00-24:00"),
+        ("Mo@America/New_York 00:00-03:00", "Mo 00:00-03:00"),
+        ("00:00-00:00", "00:00-24:00"),
+    ],
+)
+def test_windows_that_only_meet_are_taken(one: str, other: str, model: Model) -> None:
+    made = priced(model, rate(), rate(window=one), rate(rate="3", window=other))
+
+    assert made.rates.count() == 3
+
+
+def test_large_requests_have_rates_of_the_same_window(model: Model) -> None:
+    night = "22:00-02:00"
+    large = rate(rate="5", tier_from=200_000, window=night)
+
+    made = priced(model, rate(), rate(window=night), large)
+
+    assert made.rates.count() == 3
+
+
+def test_many_windows_are_looked_at_in_a_moment(model: Model) -> None:
+    # Apart in every season, in 400 zones: the most work that a price can make.
+    zones = sorted(available_timezones() - {"localtime", "Factory"})[:400]
+    spans = [f"{n // 60:02}:{n % 60:02}-{(n + 1) // 60:02}:{(n + 1) % 60:02}" for n in range(400)]
+    windows = [
+        rate(rate="1", window=f"Mo-Fr@{zone} {span}")
+        for zone, span in zip(zones, spans, strict=True)
+    ]
+    start = time.monotonic()
+
+    found = price_terms.rates([rate(), *windows])
+
+    assert len(found) == 401
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -285,6 +351,65 @@ def test_a_correction_keeps_model_and_organization(model: Model, cast: Cast) -> 
         )
 
     assert PriceVersion.objects.filter(model=model).count() == 1
+
+
+def corrected(version: PriceVersion, at: datetime, **values: Any) -> PriceVersion:
+    return prices.correct_version(
+        version=version,
+        wanted=wanted(version.model, rate(rate="3"), **values),
+        now=at,
+    )
+
+
+@pytest.mark.parametrize("has_older", [True, False])
+def test_a_correction_takes_no_price_out_of_force(has_older: bool, model: Model) -> None:
+    if has_older:
+        priced(model, rate(rate="1"), effective_from=now() - 9 * DAY)
+    version, at = priced(model), now()
+    later = version.effective_from + timedelta(microseconds=1)
+
+    with pytest.raises(InvalidInput) as beginning:
+        corrected(version, at, effective_from=later)
+    with pytest.raises(InvalidInput) as end:
+        corrected(
+            version, at,
+            effective_from=version.effective_from, effective_until=at - timedelta(seconds=1),
+        )  # fmt: skip
+
+    assert (beginning.value.field, end.value.field) == ("effective_from", "effective_until")
+    assert "add a price" in beginning.value.problem
+    assert price_of(model) == f"price:{version.pk}"
+
+
+def test_a_correction_may_begin_earlier_and_end_now(model: Model) -> None:
+    version, at = priced(model), now()
+
+    made = corrected(version, at, effective_from=at - 2 * DAY, effective_until=at)
+
+    assert (made.effective_from, made.effective_until) == (at - 2 * DAY, at)
+
+
+def test_a_price_that_is_over_can_be_corrected_and_stays_over(model: Model) -> None:
+    version = priced(model)
+    at = now()
+    prices.end_version(version=version, at=at, now=at)
+
+    made = corrected(
+        version, at + DAY, effective_from=version.effective_from, effective_until=at
+    )  # fmt: skip
+
+    assert made.effective_until == at
+    assert price_of(model) == ""
+
+
+def test_a_price_that_begins_later_is_not_corrected_into_the_past(model: Model) -> None:
+    version, at = priced(model, effective_from=now() + DAY), now()
+
+    with pytest.raises(InvalidInput) as refusal:
+        corrected(version, at, effective_from=at - 3 * DAY, effective_until=at - 2 * DAY)
+
+    assert refusal.value.field == "effective_until"
+    assert PriceVersion.objects.get(model=model).effective_from > at
 
 
 def test_two_prices_do_not_begin_at_one_instant(model: Model) -> None:
