@@ -29,7 +29,7 @@ from budgets.figures import InForce
 from budgets.metrics import cut
 from budgets.models import Account, Partition
 from budgets.storekeeper import PARTITION
-from spend import ratebook
+from spend.currencies import ratebook
 from spend.models import InvoiceImport, InvoiceState, SetAside, Verification
 from spend.services import unpriced
 

@@ -18,8 +18,9 @@ from budgets.snapshots import GLOBAL_SCOPE, version_of
 from gateway.database import Database
 from gateway.errors import Unavailable
 from gateway.models import Deployment
-from spend import exchange, pricebook, ratebook
-from spend.exchange import RateTable
+from spend import pricebook
+from spend.currencies import exchange, ratebook
+from spend.currencies.exchange import RateTable
 from spend.pricebook import Adjustments, Listed
 from spend.rates import Price
 

@@ -28,8 +28,9 @@ from gateway.offers import Offer
 from gateway.pipeline import CHAT_COMPLETIONS, Inbound
 from gateway.process import GatewayProcess
 from gateway.queries import OWN_LEVELS
-from spend import pricing, prompt_tokens, tokens
-from spend.tokens import Count
+from spend import pricing
+from spend.counting import prompt_tokens, tokens
+from spend.counting.tokens import Count
 
 DEPLOYMENTS_MAX: Final = 20
 """Of a model with more of them, those that are drawn most often."""

@@ -8,8 +8,9 @@ from decimal import Decimal
 import orjson
 
 from gateway.written import Written
-from spend import events, pricing, prompt_tokens, tokens, usage
+from spend import events, pricing, usage
 from spend.components import Component, Usage
+from spend.counting import prompt_tokens, tokens
 from spend.events import Outcome
 from spend.rates import Conditions, Price
 from spend.usage import Reading, openai_chat

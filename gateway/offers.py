@@ -23,7 +23,7 @@ from gateway.errors import (
 )
 from spend import events, pricing
 from spend.components import Component
-from spend.exchange import Rate
+from spend.currencies.exchange import Rate
 from spend.pricing import UnboundedCost
 from spend.rates import BATCH, UNPRICED, Price
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import orjson
 
-from spend import tokens
+from spend.counting import tokens
 
 BYTES_KEPT_MAX: Final = 2**18
 """Of one answer; what comes after is counted by its bytes."""

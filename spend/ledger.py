@@ -22,8 +22,8 @@ from budgets.money import Units
 from budgets.periods import Period
 from budgets.storekeeper import Entry
 from spend import events
+from spend.currencies.exchange import Rate
 from spend.events import Described, Payload
-from spend.exchange import Rate
 from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour, SpendEvent
 from spend.pricing import Line
 

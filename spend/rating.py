@@ -17,8 +17,9 @@ from django.db import connection
 
 from budgets import money
 from budgets.money import EXACT
-from spend import ledger, pricebook, pricing, ratebook
+from spend import ledger, pricebook, pricing
 from spend.components import Component
+from spend.currencies import ratebook
 from spend.events import UNPRICED
 from spend.models import SpendEvent
 from spend.pricebook import Adjustments, Listed

@@ -6,8 +6,9 @@ from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from spend import fetching, ledger, metrics
+from spend import ledger, metrics
 from spend.catalogues import sources
+from spend.currencies import fetching
 from spend.models import Rerating
 from spend.services import price_refresh, reratings, unpriced
 

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from budgets import money, storekeeper
 from budgets.currencies import CURRENCIES
-from spend.exchange import Quoted, Source
+from spend.currencies.exchange import Quoted, Source
 from spend.models import ExchangeRate
 from spend.services import exchange_rates
 from spend.services.exchange_rates import Added

@@ -20,7 +20,7 @@ MONEY_PATHS = sorted(
     for pattern in (
         "budgets/money.py", "spend/components.py", "spend/rates.py", "spend/pricing.py",
         "spend/pricebook.py", "spend/events.py", "spend/ledger.py", "spend/rerating.py",
-        "spend/exchange.py", "spend/reconciliation.py", "spend/differences.py", "spend/report_*.py",
+        "spend/currencies/*.py", "spend/reconciling/*.py", "spend/reporting/*.py", "spend/jumps.py",
         "spend/catalogues/*.py", "spend/usage/*.py", "spend/services/*.py", "spend/models/*.py",
         "spend/invoices/*.py", "gateway/offers.py", "gateway/metering.py",
     )

@@ -19,10 +19,10 @@ from budgets.services.tenancy import DEFAULT_ORGANIZATION
 from gateway import quotes
 from gateway.callers import AnyKeyAuthentication, Caller
 from gateway.quotes import Payer, Quote, Quoted
-from spend import prompt_tokens, tokens
 from spend.components import Component, Usage
+from spend.counting import prompt_tokens, tokens
+from spend.counting.tokens import TEXT_CHARS_MAX, Count
 from spend.rates import Conditions
-from spend.tokens import TEXT_CHARS_MAX, Count
 from spend.usage import TOKENS_MAX, openai_chat
 
 REQUESTS_MAX: Final = 10**9

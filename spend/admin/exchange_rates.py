@@ -20,8 +20,8 @@ from budgets.admin.forms import ServiceForm
 from budgets.admin.lists import page_of, state
 from budgets.admin.theme import TextInput, action
 from budgets.errors import InvalidInput
-from spend import exchange, ratebook
-from spend.exchange import Offered, Source
+from spend.currencies import exchange, ratebook
+from spend.currencies.exchange import Offered, Source
 from spend.models import ExchangeRate, RateState
 from spend.models.currencies import REASON_LENGTH_MAX
 from spend.services import exchange_rates

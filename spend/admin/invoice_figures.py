@@ -11,11 +11,11 @@ from django.utils.safestring import SafeString
 from budgets import display, money
 from budgets.admin import bars
 from budgets.admin.lists import state
-from spend.invoice_text import CAUSE_WORDS, side_words
 from spend.invoices import differences
 from spend.invoices.differences import HARMLESS, Cause, Explained, Part, Side
 from spend.models import InvoiceState
-from spend.reconciliation import Comparison
+from spend.reconciling.invoice_text import CAUSE_WORDS, side_words
+from spend.reconciling.reconciliation import Comparison
 
 ROWS_SHOWN_MAX: Final = 500
 KEYS_SHOWN_MAX: Final = 20

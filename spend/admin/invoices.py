@@ -25,12 +25,12 @@ from budgets.admin.lists import page_of, two_lines
 from budgets.admin.theme import FileInput, Select
 from budgets.errors import InvalidInput
 from budgets.fields import NAME_LENGTH_MAX
-from spend import invoicing, reconciliation
 from spend.admin.invoice_figures import figure, percent, state_of, told
 from spend.invoices.files import FILE_BYTES_MAX
 from spend.invoices.formats import FORMATS
 from spend.models import Day, InvoiceImport, Provider, ProviderKey
 from spend.models.invoices import DIGEST_LENGTH
+from spend.reconciling import invoicing, reconciliation
 
 CONFIRMED_SECONDS_MAX: Final = 60 * 60
 PROVIDERS_LISTED_MAX: Final = 1_000

@@ -23,11 +23,11 @@ from budgets.currencies import CURRENCIES
 from budgets.errors import InvalidInput
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import Organization
-from spend import report_csv, reports
-from spend.report_figures import POLICY_WORDS, Amount, Figures
-from spend.report_names import Named
-from spend.report_sums import Group
-from spend.reports import Report, Row
+from spend.reporting import report_csv, reports
+from spend.reporting.report_figures import POLICY_WORDS, Amount, Figures
+from spend.reporting.report_names import Named
+from spend.reporting.report_sums import Group
+from spend.reporting.reports import Report, Row
 
 ROWS_SHOWN_MAX: Final = 500
 RATES_SHOWN_MAX: Final = 100

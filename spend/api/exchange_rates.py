@@ -12,8 +12,8 @@ from budgets.api.fields import OPTIONAL, Currency, Day, OneOf, Parsed, QueryWhol
 from budgets.api.inputs import Paged
 from budgets.api.platform_answers import MoneyText
 from budgets.queries import PAGE_SIZE_MAX
-from spend import exchange, ratebook
-from spend.exchange import Offered, Source
+from spend.currencies import exchange, ratebook
+from spend.currencies.exchange import Offered, Source
 from spend.models import ExchangeRate, RateState
 from spend.models.currencies import REASON_LENGTH_MAX
 from spend.services import exchange_rates

@@ -21,11 +21,11 @@ from budgets.api.fields import (
 from budgets.api.inputs import Paged
 from budgets.api.platform_answers import MoneyText
 from budgets.queries import PAGE_SIZE_MAX
-from spend import invoicing, reconciliation
 from spend.invoices.differences import Explained, Side
 from spend.invoices.formats import FORMATS
 from spend.models import InvoiceImport, ProviderKey
-from spend.reconciliation import Comparison
+from spend.reconciling import invoicing, reconciliation
+from spend.reconciling.reconciliation import Comparison
 
 CONTENT_CHARACTERS_MAX: Final = 1_500_000
 """What fits into a body; larger files come by the admin or the command."""

@@ -19,8 +19,8 @@ from budgets.api.fields import (
     Text,
 )
 from budgets.models import Organization
-from spend import report_answers, report_csv, reports
-from spend.report_sums import Group
+from spend.reporting import report_answers, report_csv, reports
+from spend.reporting.report_sums import Group
 
 FORMATS: Final = ("json", "csv")
 

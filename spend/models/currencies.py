@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from budgets.fields import validate_currency
-from spend.exchange import RATE_DECIMALS, RATE_DIGITS, RATE_MAX, Source
+from spend.currencies.exchange import RATE_DECIMALS, RATE_DIGITS, RATE_MAX, Source
 
 REASON_LENGTH_MAX = 500
 

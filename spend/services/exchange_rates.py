@@ -16,8 +16,8 @@ from django.db import connection
 from budgets.changes import change
 from budgets.errors import InvalidInput, NotFound
 from budgets.snapshots import GLOBAL_SCOPE
-from spend import exchange, ratebook
-from spend.exchange import PRECEDENCE, Quoted, RateTable
+from spend.currencies import exchange, ratebook
+from spend.currencies.exchange import PRECEDENCE, Quoted, RateTable
 from spend.models import ExchangeRate, RateFetch, RateState
 from spend.models.currencies import REASON_LENGTH_MAX
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.attempt import Attempt
-from spend import exchange
 from spend.components import Component
+from spend.currencies import exchange
 from spend.rates import Price, Rate
 
 pytestmark = pytest.mark.no_servers

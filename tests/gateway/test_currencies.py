@@ -14,7 +14,7 @@ from budgets.services import tenancy
 from budgets.services.accounts import Terms
 from budgets.services.keys import Owner, issue_key
 from spend import events
-from spend.exchange import Source
+from spend.currencies.exchange import Source
 from spend.models import RateState, SpendEvent
 from spend.services import exchange_rates
 from tests import rates

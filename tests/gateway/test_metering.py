@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.metering import Meter
 from gateway.written import BYTES_KEPT_MAX, TEXTS_MAX
-from spend import tokens
 from spend.components import Component
+from spend.counting import tokens
 from spend.rates import Price, Rate
 
 pytestmark = pytest.mark.no_servers

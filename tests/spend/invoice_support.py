@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 from django.db import transaction
 
-from spend import invoicing
 from spend.models import InvoiceImport, Provider
+from spend.reconciling import invoicing
 from spend.signals import invoice_drifted
 from tests import api_client
 from tests.conftest import Cast

@@ -14,10 +14,11 @@ from budgets.models import ApiKey, Organization, Team, User
 from budgets.services import keys, tenancy
 from budgets.services.accounts import Terms
 from budgets.services.keys import Owner
-from spend import ledger, reports
+from spend import ledger
 from spend.models import EventKind, SpendEvent
-from spend.report_sums import Group
-from spend.reports import Report
+from spend.reporting import reports
+from spend.reporting.report_sums import Group
+from spend.reporting.reports import Report
 from tests import admin_site, rates
 from tests.api_client import spend
 

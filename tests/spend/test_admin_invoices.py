@@ -7,9 +7,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from budgets.models import Change
-from spend import invoicing
 from spend.admin import invoices as invoice_admin
 from spend.models import InvoiceImport, Provider, ProviderKey
+from spend.reconciling import invoicing
 from tests import admin_site
 from tests.admin_site import HOSTILE, Pages, errors_of, login, save, text_of
 from tests.spend.invoice_support import Bill, bill

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from spend import report_csv, reports
 from spend.api.reports import SpendQuery
+from spend.reporting import report_csv, reports
 from tests.api_client import Api, Reply, master, new_id
 from tests.conftest import Cast
 from tests.spend.report_support import FIRST, SECOND, THIRD, Spender, rate, spender

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from budgets import money
 from budgets.errors import InvalidInput
-from spend import exchange
-from spend.exchange import SAME, Offered, Quoted, Rate, RateTable, Source
+from spend.currencies import exchange
+from spend.currencies.exchange import SAME, Offered, Quoted, Rate, RateTable, Source
 
 pytestmark = pytest.mark.no_servers
 

@@ -11,8 +11,8 @@ from pytest_django.fixtures import Settings
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import Change
 from budgets.snapshots import GLOBAL_SCOPE, version_of
-from spend import ratebook
-from spend.exchange import Source
+from spend.currencies import ratebook
+from spend.currencies.exchange import Source
 from spend.models import ExchangeRate, RateFetch, RateState
 from spend.services import exchange_rates
 from tests import rates

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from costplatform.celery import app
 from costplatform.metrics_state import read_samples
-from spend import fetching, rate_files, ratebook
+from spend.currencies import fetching, rate_files, ratebook
 from spend.models import ExchangeRate, RateFetch
 from spend.tasks import fetch_exchange_rates
 from tests import rates

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from budgets.models import Organization
-from spend import invoice_text, invoicing, pricebook, pricing
+from spend import pricebook, pricing
 from spend.components import Component
 from spend.models import PriceAdjustment, PriceVersion
 from spend.rates import Conditions
-from spend.reconciliation import Comparison
+from spend.reconciling import invoice_text, invoicing
+from spend.reconciling.reconciliation import Comparison
 from tests import rates
 from tests.api_client import master
 from tests.budgets.support import account

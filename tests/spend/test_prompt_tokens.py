@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spend import prompt_tokens, tokens
-from spend.prompt_tokens import IMAGE_TOKENS, LOW_IMAGE_TOKENS
-from spend.tokens import Count
+from spend.counting import prompt_tokens, tokens
+from spend.counting.prompt_tokens import IMAGE_TOKENS, LOW_IMAGE_TOKENS
+from spend.counting.tokens import Count
 
 pytestmark = pytest.mark.no_servers
 

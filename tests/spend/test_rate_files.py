@@ -10,9 +10,9 @@ from importlib import resources
 
 import pytest
 
-from spend import rate_files
-from spend.exchange import Source
-from spend.rate_files import BadFile, read_feed, read_import
+from spend.currencies import rate_files
+from spend.currencies.exchange import Source
+from spend.currencies.rate_files import BadFile, read_feed, read_import
 from tests.spend.test_exchange import BAD_RATES
 
 pytestmark = pytest.mark.no_servers

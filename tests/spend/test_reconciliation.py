@@ -11,10 +11,8 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import Change
-from spend import invoicing, reconciliation
 from spend.invoices.differences import Cause
 from spend.invoices.lines import BadInvoice
-from spend.invoicing import AlreadyImported
 from spend.models import (
     EventKind,
     InvoiceImport,
@@ -24,7 +22,9 @@ from spend.models import (
     ProviderKey,
     SpendEvent,
 )
-from spend.reconciliation import Comparison
+from spend.reconciling import invoicing, reconciliation
+from spend.reconciling.invoicing import AlreadyImported
+from spend.reconciling.reconciliation import Comparison
 from tests.spend.invoice_support import NOW, Bill, bill, day_of, heard
 
 __all__ = ["bill", "heard"]
@@ -374,7 +374,7 @@ def test_of_an_invoice_of_nothing_there_is_no_percentage(bill: Bill) -> None:
 def test_drift_is_logged_and_told_once_after_the_commit(
     bill: Bill, heard: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, "spend.invoicing"):
+    with caplog.at_level(logging.WARNING, "spend.reconciling.invoicing"):
         imported = bill.keep(bill.line("1"))
         invoicing.compare_again(invoice_id=imported.public_id, now=NOW)
 

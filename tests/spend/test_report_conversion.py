@@ -8,10 +8,10 @@ from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spend import report_figures
 from spend.models import SpendEvent
-from spend.report_figures import Amount, GroupSum
-from spend.report_sums import Group
+from spend.reporting import report_figures
+from spend.reporting.report_figures import Amount, GroupSum
+from spend.reporting.report_sums import Group
 from tests import rates
 from tests.spend.report_support import (
     FIRST,

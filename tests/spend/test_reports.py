@@ -13,9 +13,9 @@ from django.db import connection
 from budgets import periods
 from budgets.errors import InvalidInput
 from budgets.services import keys, tenancy
-from spend import report_sums, reports
 from spend.models import SpendEvent
-from spend.report_sums import Group
+from spend.reporting import report_sums, reports
+from spend.reporting.report_sums import Group
 from tests.spend.report_support import (
     FIRST,
     SECOND,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spend import token_cache
-from spend.token_cache import CACHED_CHARS_MIN, ENTRY_BYTES, CountCache
+from spend.counting import token_cache
+from spend.counting.token_cache import CACHED_CHARS_MIN, ENTRY_BYTES, CountCache
 
 pytestmark = pytest.mark.no_servers
 

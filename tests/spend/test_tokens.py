@@ -10,8 +10,8 @@ from bpe_openai import get_encoding
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spend import prompt_tokens, tokens
-from spend.tokens import CL100K, CLAUDE, O200K, OTHER, TEXT_CHARS_MAX, Count
+from spend.counting import prompt_tokens, tokens
+from spend.counting.tokens import CL100K, CLAUDE, O200K, OTHER, TEXT_CHARS_MAX, Count
 
 pytestmark = pytest.mark.no_servers
 

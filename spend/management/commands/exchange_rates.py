@@ -10,10 +10,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from budgets import changes, currencies, money
 from budgets.errors import InvalidInput
-from spend import exchange, fetching, rate_files, ratebook
-from spend.exchange import Source
+from spend.currencies import exchange, fetching, rate_files, ratebook
+from spend.currencies.exchange import Source
+from spend.currencies.rate_files import BadFile
 from spend.models import ExchangeRate, RateState
-from spend.rate_files import BadFile
 from spend.services import exchange_rates
 from spend.services.exchange_rates import Added
 

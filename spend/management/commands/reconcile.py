@@ -7,11 +7,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from budgets.errors import InvalidInput
-from spend import invoice_text, invoicing, reconciliation
 from spend.invoices.files import FILE_BYTES_MAX
 from spend.invoices.formats import FORMATS
 from spend.models import InvoiceState
-from spend.reconciliation import Comparison
+from spend.reconciling import invoice_text, invoicing, reconciliation
+from spend.reconciling.reconciliation import Comparison
 
 ACTOR: Final = "command"
 DRIFTING, NOT_DONE = 1, 2

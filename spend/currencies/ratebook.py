@@ -7,8 +7,8 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Count, Max, Q, QuerySet
 
-from spend import exchange
-from spend.exchange import Quoted, RateTable, Source
+from spend.currencies import exchange
+from spend.currencies.exchange import Quoted, RateTable, Source
 from spend.models import ExchangeRate, RateFetch, RateState
 
 # From pair to pair by the index that keeps rates in force apart: of decades only the newest of

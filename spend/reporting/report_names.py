@@ -15,7 +15,7 @@ from budgets.models import (
     User,
     derived_account_id,
 )
-from spend.report_sums import HOLDERS, Group
+from spend.reporting.report_sums import HOLDERS, Group
 
 Names = dict[str, str]
 

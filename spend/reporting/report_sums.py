@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db import connection
 
 from budgets import money
-from spend.report_figures import DayRate, DaySum, GroupSum
+from spend.reporting.report_figures import DayRate, DaySum, GroupSum
 
 _LEDGER_MARGIN: Final = timedelta(days=1)
 """A day of any time zone begins and ends less than a day away from that of UTC."""

@@ -13,11 +13,11 @@ from django.db import transaction
 from budgets import changes
 from budgets.errors import Conflict, InvalidInput, NotFound
 from budgets.models import PLATFORM
-from spend import reconciliation
 from spend.invoices import formats
 from spend.invoices.lines import Invoice, Line
 from spend.models import InvoiceImport, InvoiceLine, InvoiceState, Provider, ProviderKey
-from spend.reconciliation import Comparison
+from spend.reconciling import reconciliation
+from spend.reconciling.reconciliation import Comparison
 from spend.signals import invoice_drifted
 
 log = logging.getLogger(__name__)

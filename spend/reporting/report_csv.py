@@ -8,10 +8,10 @@ from typing import Final
 from django.http import HttpResponse
 
 from budgets import money
-from spend.report_figures import POLICY_WORDS, Amount, Figures, Missing, RateUsed
-from spend.report_names import Named
-from spend.report_sums import Group
-from spend.reports import Report
+from spend.reporting.report_figures import POLICY_WORDS, Amount, Figures, Missing, RateUsed
+from spend.reporting.report_names import Named
+from spend.reporting.report_sums import Group
+from spend.reporting.reports import Report
 
 CONTENT_TYPE: Final = "text/csv; charset=utf-8"
 FIGURES: Final = (

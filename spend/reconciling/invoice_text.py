@@ -6,7 +6,7 @@ from typing import Final
 
 from budgets import display, money
 from spend.invoices.differences import Cause, Explained, Side
-from spend.reconciliation import Comparison
+from spend.reconciling.reconciliation import Comparison
 
 HEAD: Final = ("day", "model", "key", "theirs", "ours", "difference", "cause")
 RIGHT: Final = frozenset({3, 4, 5})

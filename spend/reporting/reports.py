@@ -18,11 +18,12 @@ from psycopg.errors import QueryCanceled
 from budgets import currencies
 from budgets.errors import InvalidInput
 from budgets.models import Organization
-from spend import ratebook, report_figures, report_names, report_sums
-from spend.exchange import NO_RATES, Rate, RateTable
-from spend.report_figures import DayRate, DaySum, Figures, GroupSum, Missing, RateUsed
-from spend.report_names import Named
-from spend.report_sums import Group, Wanted
+from spend.currencies import ratebook
+from spend.currencies.exchange import NO_RATES, Rate, RateTable
+from spend.reporting import report_figures, report_names, report_sums
+from spend.reporting.report_figures import DayRate, DaySum, Figures, GroupSum, Missing, RateUsed
+from spend.reporting.report_names import Named
+from spend.reporting.report_sums import Group, Wanted
 
 DAYS_MAX: Final = 400
 LEDGER_DAYS_MAX: Final = 31

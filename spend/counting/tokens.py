@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from spend.token_cache import CountCache
+from spend.counting.token_cache import CountCache
 
 if TYPE_CHECKING:
     from bpe_openai import Encoding

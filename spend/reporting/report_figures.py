@@ -10,7 +10,7 @@ from typing import Final
 from budgets import money
 from budgets.currencies import CURRENCIES
 from budgets.money import EXACT, WIDE
-from spend.exchange import Rate
+from spend.currencies.exchange import Rate
 
 POLICY: Final = "rate_of_each_day"
 POLICY_WORDS: Final = (

@@ -6,9 +6,9 @@ from typing import Any
 from rest_framework import serializers
 
 from budgets.api.platform_answers import MoneyText
-from spend.report_figures import POLICY, POLICY_WORDS, Figures, RateUsed, minor_unit
-from spend.report_sums import Group
-from spend.reports import Report, Row
+from spend.reporting.report_figures import POLICY, POLICY_WORDS, Figures, RateUsed, minor_unit
+from spend.reporting.report_sums import Group
+from spend.reporting.reports import Report, Row
 
 
 class CurrencyAmount(serializers.Serializer):

@@ -11,10 +11,10 @@ from typing import Final
 import aiohttp
 from django.conf import settings
 
-from spend import rate_files
+from spend.currencies import rate_files
+from spend.currencies.rate_files import BadFile
 from spend.models import RateFetch
 from spend.models.currencies import REASON_LENGTH_MAX
-from spend.rate_files import BadFile
 from spend.services import exchange_rates
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import Final
 
 import orjson
 
-from spend import tokens
-from spend.tokens import TEXT_CHARS_MAX, Count
-from spend.tool_tokens import described
+from spend.counting import tokens
+from spend.counting.tokens import TEXT_CHARS_MAX, Count
+from spend.counting.tool_tokens import described
 
 TOKENS_PER_MESSAGE: Final = 3
 TOKENS_PER_NAME: Final = 1

@@ -17,8 +17,8 @@ from xml.parsers import expat
 
 from budgets.currencies import CURRENCIES
 from budgets.errors import InvalidInput
-from spend import exchange
-from spend.exchange import Offered, Quoted, Source
+from spend.currencies import exchange
+from spend.currencies.exchange import Offered, Quoted, Source
 
 BYTES_MAX: Final = 4 * 2**20
 UNPACKED_BYTES_MAX: Final = 32 * 2**20

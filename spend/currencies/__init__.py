@@ -1,0 +1,1 @@
+"""What currencies are worth: where rates come from, and what follows from them."""

@@ -1,0 +1,1 @@
+"""Invoices of providers beside the ledger."""
