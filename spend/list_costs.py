@@ -19,17 +19,14 @@ from django.db import connection
 
 from budgets.money import EXACT, WIDE
 from spend.ledger import COST_DECIMALS
-from spend.models import PriceAdjustment, PriceVersion, SpendEvent
+from spend.models import PriceAdjustment, SpendEvent
 from spend.pricebook import factor_of
 
 STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
 NOTHING: Final = Decimal(0)
-ONE: Final = Decimal(1)
 REFERENCE_LENGTH_MAX: Final = SpendEvent._meta.get_field("price_reference").max_length
 """A reference of this length may have been cut, so that nobody knows which adjustment it named."""
-_REFERENCE: Final = re.compile(
-    r"(?:price:(?P<price>[0-9]{1,18})|.*)\*adjustment:(?P<adjustment>[0-9]{1,18})"
-)
+_REFERENCE: Final = re.compile(r".*\*adjustment:(?P<adjustment>[0-9]{1,18})")
 # A request has its fee in one row: its own, or where it was re-rated the one that says how it is
 # charged now. Rows that take back what was charged in another currency have no lines.
 _SUMS: Final = """
@@ -54,14 +51,13 @@ _SUMS: Final = """
            CASE WHEN %(with_keys)s THEN key_digest ELSE '' END,
            CASE WHEN %(with_keys)s THEN deployment ELSE '' END,
            CASE WHEN is_adjusted THEN reference ELSE '' END,
-           CASE WHEN is_adjusted THEN region ELSE '' END,
            sum(cost), sum(input_tokens)::bigint, sum(output_tokens)::bigint,
            sum(CASE kind WHEN 'usage' THEN 1 WHEN 'orphan' THEN 1
                          WHEN 'orphan_reversal' THEN -1 ELSE 0 END),
            COALESCE(sum(CASE WHEN is_adjusted AND is_last THEN (
-             jsonb_path_query_first(lines, 'strict $[*] ? (@[0] == "request")[1]')
+             jsonb_path_query_first(lines, 'strict $[*] ? (@[0] == "margin")[1]')
            )::bigint END), 0)::bigint
-    FROM told GROUP BY 1, 2, 3, 4, 5, 6, 7
+    FROM told GROUP BY 1, 2, 3, 4, 5, 6
 """
 
 
@@ -83,7 +79,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """Sums as charged; ``reference`` and ``region`` are empty where nothing adjusted the price."""
+    """Sums as charged; ``reference`` is empty where nothing adjusted the price."""
 
     day: date
     upstream_model: str
@@ -91,7 +87,6 @@ class _Sums:
     key_digest: str
     deployment: str
     reference: str
-    region: str
     cost: Decimal
     input_tokens: int
     output_tokens: int
@@ -127,9 +122,6 @@ class _Lists:
         self._adjustments: Mapping[int, PriceAdjustment] = PriceAdjustment.objects.in_bulk(
             {int(match["adjustment"]) for match in named}
         )
-        self._versions: Mapping[int, PriceVersion] = PriceVersion.objects.in_bulk(
-            {int(match["price"]) for match in named if match["price"]}
-        )
 
     def cost_of(self, sums: _Sums) -> Decimal | None:
         """Return what these cost at list prices, or None if nobody can tell."""
@@ -146,13 +138,6 @@ class _Lists:
         )  # fmt: skip
         if not factor:
             return None
-        fee = EXACT.multiply(
-            adjustment.margin_per_request, self._region_factor(match["price"], sums.region)
-        )
-        rest = EXACT.subtract(sums.cost, EXACT.multiply(fee, Decimal(sums.fees)))
+        fees = EXACT.multiply(adjustment.margin_per_request, Decimal(sums.fees))
+        rest = EXACT.subtract(sums.cost, fees)
         return WIDE.quantize(WIDE.divide(rest, factor), STEP)
-
-    def _region_factor(self, price: str | None, region: str) -> Decimal:
-        """Return by what the region multiplied the fee, as it did every rate."""
-        version = self._versions.get(int(price)) if price else None
-        return Decimal(version.region_factors.get(region, ONE)) if version else ONE

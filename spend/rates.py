@@ -150,7 +150,7 @@ class Price:
     def tiers_of(self, asked: str | None) -> frozenset[str]:
         """Return in which service tiers a request may be served: any, where it names none."""
         if not asked or asked.strip().lower() == AUTO:
-            return frozenset(self._tables)
+            return frozenset(self._tables) - {BATCH}
         return frozenset({STANDARD, self.tier_of(served=asked)[0]})
 
     def tier_of(self, *, served: str | None, asked: str | None = None) -> tuple[str, bool]:
