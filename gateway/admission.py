@@ -118,7 +118,6 @@ class Candidate:
     described: Described
 
     def demand(self) -> Demand:
-        flags = (events.RATE_STALE,) if self.offer.rate.is_stale else ()
         return Demand(
             id=self.request_id,
             ceiling=self.offer.ceiling_units,
@@ -128,7 +127,7 @@ class Candidate:
             seconds=settings.GATEWAY_RESERVATION_SECONDS,
             orphan=events.encode(
                 self.described,
-                Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=flags),
+                Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=self.offer.flags),
             ),
         )
 

@@ -31,6 +31,7 @@ from gateway.queries import OWN_LEVELS
 from spend import pricing
 from spend.counting import prompt_tokens, tokens
 from spend.counting.tokens import Count
+from spend.rates import BATCH
 
 DEPLOYMENTS_MAX: Final = 20
 """Of a model with more of them, those that are drawn most often."""
@@ -216,7 +217,8 @@ def _range(applicant: Applicant, offer: Offer, count: Count) -> dict[str, str | 
         price=offer.price,
         input_tokens=count.tokens,
         choices=applicant.asked.choices,
-        service_tiers=offer.price.tiers_of(applicant.asked.service_tier),
+        # Held for, should a provider say so; but nobody who waits for the answer gets it at half.
+        service_tiers=offer.price.tiers_of(applicant.asked.service_tier) - {BATCH},
     )
     units = (min(offer.units_of(least), offer.ceiling_units), offer.ceiling_units)
     low, high = (money.plain(money.to_decimal(each, currency=offer.currency)) for each in units)

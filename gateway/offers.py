@@ -54,8 +54,9 @@ class Offer:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """What its events are marked with whatever comes of it."""
-        return () if self.price.is_set else (events.UNPRICED,)
+        """What its event is marked with where nobody learns what has come of it."""
+        unpriced = () if self.price.is_set else (events.UNPRICED,)
+        return (events.RATE_STALE, *unpriced) if self.rate.is_stale else unpriced
 
     @property
     def ceiling_units(self) -> Units:

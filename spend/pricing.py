@@ -9,7 +9,6 @@ unpriced, which is not the same as a rate of 0.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from decimal import Decimal
 from functools import reduce
 from typing import Final, NamedTuple
@@ -123,17 +122,17 @@ def least(
     cheapest service tier that it may be served in, and the cheapest region.
     """
     answered = {Component.OUTPUT: choices, Component.REQUEST: 1}
-    listed = replace(price, fee=NOTHING)
     cheapest = min(
         cost(
-            price=listed,
+            price=price,
             usage={component: input_tokens, **answered},
             conditions=Conditions(service_tier=tier),
         ).amount
         for component in (Component.INPUT, Component.CACHED_READ)
         for tier in {STANDARD, *service_tiers}
     )
-    return EXACT.add(price.fee, EXACT.multiply(cheapest, min(price.factors)))
+    listed = EXACT.subtract(cheapest, price.fee)
+    return EXACT.add(price.fee, EXACT.multiply(listed, min(price.factors)))
 
 
 def _charged(usage: Usage, row: Row) -> Usage:
@@ -164,6 +163,8 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
 def _most(
     rows: Iterable[Row], components: Iterable[Component], tokens_max: int | None, what: str
 ) -> Decimal:
+    if tokens_max == 0:
+        return NOTHING
     rate = _dearest(rows, components)
     if rate is None or rate.value == 0:
         return NOTHING

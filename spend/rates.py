@@ -150,7 +150,7 @@ class Price:
     def tiers_of(self, asked: str | None) -> frozenset[str]:
         """Return in which service tiers a request may be served: any, where it names none."""
         if not asked or asked.strip().lower() == AUTO:
-            return frozenset(self._tables) - {BATCH}
+            return frozenset(self._tables)
         return frozenset({STANDARD, self.tier_of(served=asked)[0]})
 
     def tier_of(self, *, served: str | None, asked: str | None = None) -> tuple[str, bool]:
@@ -228,7 +228,7 @@ def _row(by_key: Mapping[Key, list[Rate]], tier: int, *, halves: bool) -> Row:
     own = set(row)
     for component, kinds in FALLBACKS.items():
         if component not in row:
-            found = next((row[kind] for kind in kinds if kind in own and kind in row), None)
+            found = next((row[kind] for kind in kinds if kind in own), None)
             if found is not None:
                 row[component] = found
     return row

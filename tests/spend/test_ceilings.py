@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spend import pricing
@@ -49,6 +49,10 @@ served = st.builds(
 @given(
     price=prices, used=used_tokens, searches=st.integers(0, 3), asked=st.sampled_from(TIERS),
     served=served,
+)  # fmt: skip
+@example(
+    price=Price("USD", (Rate(Component.WEB_SEARCH, Decimal(1), service_tier="batch"),), "p"),
+    used={}, searches=1, asked="", served=Conditions("batch"),
 )  # fmt: skip
 def test_ceiling_is_never_below_a_cost_within_its_bounds(
     price: Price, used: dict[Component, int], searches: int, asked: str, served: Conditions
