@@ -1,9 +1,11 @@
 """What the admin's frame shows: the sidebar, the stylesheet and the first page."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.db.models import QuerySet, Value
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
@@ -58,10 +60,10 @@ _GROUPS: Final = (
     )),
 )  # fmt: skip
 
-_WAITING: Final[dict[str, Callable[[], int]]] = {
-    "unpricedmodel": lambda: unpriced.waiting().count(),
-    "priceproposal": proposals.open_count,
-    "exchangerate": exchange_rates.quarantined_count,
+_WAITING: Final[dict[str, Callable[[], QuerySet[Any]]]] = {
+    "unpricedmodel": lambda: unpriced.waiting().order_by(),
+    "priceproposal": proposals.waiting,
+    "exchangerate": exchange_rates.waiting,
 }
 
 
@@ -101,13 +103,14 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
+    waiting = _waiting()
     for title, pages in _GROUPS:
         items = [
             {
                 "title": name,
                 "icon": icon,
                 "link": reverse(_page(app, model, *page)),
-                **_badge(model),
+                **_badge(waiting[model]),
             }
             for name, icon, app, model, *page in pages
             if _may(request, f"{app}.view_{model}")
@@ -116,9 +119,16 @@ def _permitted(request: HttpRequest) -> Iterator[dict[str, Any]]:
             yield {"title": title, "separator": True, "items": items}
 
 
-def _badge(model: str) -> dict[str, Any]:
-    """Return how many things wait for a person there, if any do."""
-    waiting = _WAITING[model]() if model in _WAITING else 0
+def _waiting() -> Counter[str]:
+    """Return how many things wait for a person, by model: every page shows it, so in one query."""
+    first, *others = (
+        of_model().annotate(model_name=Value(name)).values_list("model_name", flat=True)
+        for name, of_model in _WAITING.items()
+    )
+    return Counter(first.union(*others, all=True))
+
+
+def _badge(waiting: int) -> dict[str, Any]:
     return {"badge": display.count(waiting), "badge_variant": "warning"} if waiting else {}
 
 

@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import display as column
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -36,10 +37,10 @@ QUARANTINED_COUNTED_MAX: Final = 99
 Decide = Callable[..., ExchangeRate]
 
 
-def quarantined_count() -> int:
-    """Return how many rates wait for somebody; more than fit beside a link are not counted."""
-    waiting = ExchangeRate.objects.filter(state=RateState.QUARANTINED).order_by()
-    return len(waiting.values_list("pk", flat=True)[:QUARANTINED_COUNTED_MAX])
+def waiting() -> QuerySet[ExchangeRate]:
+    """Return the rates that wait for somebody; no more than can be counted beside a link."""
+    quarantined = ExchangeRate.objects.filter(state=RateState.QUARANTINED).order_by()
+    return quarantined[:QUARANTINED_COUNTED_MAX]
 
 
 class RateForm(ServiceForm):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.contrib import admin, messages
 from django.contrib.admin import display as column
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
@@ -59,10 +60,9 @@ class ChangeShown:
     lines_left: int
 
 
-def open_count() -> int:
-    """Return how many proposals wait for somebody; more than fit beside a link are not counted."""
-    waiting = PriceProposal.objects.filter(state=ProposalState.PROPOSED).order_by()
-    return len(waiting.values_list("pk", flat=True)[:OPEN_COUNTED_MAX])
+def waiting() -> QuerySet[PriceProposal]:
+    """Return the proposals that wait for somebody; no more than can be counted beside a link."""
+    return PriceProposal.objects.filter(state=ProposalState.PROPOSED).order_by()[:OPEN_COUNTED_MAX]
 
 
 @require_POST

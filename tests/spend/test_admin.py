@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from budgets.models import Account
+from budgets.models import Account, BudgetTemplate, Organization
+from budgets.services.accounts import Terms, set_template
+from budgets.services.budgets import create_budget
 from spend.models import (
     Model,
     PriceAdjustment,
@@ -228,9 +230,21 @@ def test_a_provider_that_has_models_is_not_deleted(version: PriceVersion, root: 
 # --- The first page ----------------------------------------------------------------------------
 
 
-def test_the_first_page_shows_what_each_currency_has_spent(cast: Cast, root: Client) -> None:
+def give_keys_a_limit(organization: Organization, limit: str) -> None:
+    """A limit that no account has of its own is looked up in more places."""
+    now, terms = datetime.now(UTC), Terms(max_budget=Decimal(limit))
+    with transaction.atomic():
+        budget = create_budget(organization=organization, terms=terms, public_id=uuid.uuid4().hex)
+        set_template(
+            holder=organization.account, applies_to=BudgetTemplate.AppliesTo.KEY,
+            budgets=[budget], now=now,
+        )  # fmt: skip
+
+
+def test_the_first_page_shows_what_each_currency_has_spent(root: Client) -> None:
     organization = admin_site.organization_named("Yen", currency="JPY", time_zone="Asia/Tokyo")
     admin_site.spend_on(admin_site.key_of(organization).key, "1234567")
+    give_keys_a_limit(organization, "1234568")
 
     with admin_site.few_queries(20):
         page = text_of(root.get("/admin/"))
