@@ -2,12 +2,13 @@
 
 import re
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
 from budgets.fields import NAME_LENGTH_MAX, PublicIdField
-from budgets.models import Organization
+from budgets.models import TAG_BYTES_MAX, Organization
 
 WEIGHT_MAX = 1_000
 REGION_LENGTH_MAX = 32
@@ -15,6 +16,17 @@ REGION = re.compile(r"[a-z0-9][a-z0-9_-]*")
 validate_region = RegexValidator(
     rf"\A{REGION.pattern}\Z", "Give it in small letters, as the price's regions are named."
 )
+
+validate_api_version = RegexValidator(
+    r"\A[0-9A-Za-z][0-9A-Za-z._-]*\Z", "Give it as Azure does: 2025-04-01-preview."
+)
+
+
+class WhenClientLeaves(models.TextChoices):
+    """What becomes of an answer whose caller has gone."""
+
+    DRAIN = "drain", "Read on for a while, so that the usage is exact"
+    CANCEL = "cancel", "Cancel at once, and count what was produced"
 
 
 class Credential(models.Model):
@@ -58,6 +70,17 @@ class Deployment(models.Model):
         max_length=REGION_LENGTH_MAX, blank=True, validators=[validate_region],
         help_text="Where it serves, if its price depends on that: us, eu, regional …",
     )  # fmt: skip
+    api_version = models.CharField(
+        max_length=32, blank=True, validators=[validate_api_version],
+        help_text="Azure OpenAI's ?api-version=, such as 2025-04-01-preview. Empty: its v1 API.",
+    )  # fmt: skip
+    tags = ArrayField(
+        models.CharField(max_length=TAG_BYTES_MAX), default=list, blank=True,
+        help_text="Requests that carry one of these tags go to it, others do not.",
+    )  # fmt: skip
+    when_client_leaves = models.CharField(
+        max_length=8, choices=WhenClientLeaves, default=WhenClientLeaves.DRAIN
+    )
     price_override = models.JSONField(default=dict, blank=True)
     input_tokens_max = models.PositiveIntegerField(null=True, blank=True)
     output_tokens_max = models.PositiveIntegerField(null=True, blank=True)
