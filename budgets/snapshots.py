@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q
 
-from budgets import contexts, in_force, totals
+from budgets import contexts, in_force, model_lists, totals
 from budgets.contexts import Context, PathAccount, Terms
 from budgets.livestore import LedgerTotal
 from budgets.models import (
@@ -80,7 +80,7 @@ class KeySnapshot:
 
     def may_call(self, model: str) -> bool:
         """Return whether every list that names models names this one; an empty list allows all."""
-        return all(model in allowed for allowed in self.model_lists if allowed)
+        return all(model_lists.allows(allowed, model) for allowed in self.model_lists)
 
     def has_expired(self, *, at: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= at

@@ -5,8 +5,8 @@ its path.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, TypeVar
@@ -28,17 +28,18 @@ from budgets.money import Units
 from budgets.reservations import Admission, Demand
 from budgets.snapshots import KeySnapshot
 from budgets.unconfirmed import Event
-from gateway import identity, metrics, refusals
-from gateway.catalogue import Catalogue
-from gateway.chat import ChatRequest
+from gateway import catalogue, identity, metrics, offers, refusals
+from gateway.catalogue import Catalogue, Target
 from gateway.counters import TOO_SLOW, with_counters
 from gateway.errors import (
     GatewayError,
     NoExchangeRate,
     Unavailable,
 )
-from gateway.offers import Offer, make_offer
+from gateway.offers import Offer
 from gateway.process import GatewayProcess
+from gateway.routes.asked import Asked
+from gateway.routes.route import Route
 from spend import events
 from spend.events import Described, Outcome
 
@@ -93,10 +94,12 @@ class Admitted:
 class Applicant:
     """Who asks for what: what stays the same however often reserve is tried."""
 
-    asked: ChatRequest
+    asked: Asked
+    route: Route
     secret: str
     request_id: str
-    route: str
+    passed_on: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the client that the upstream must see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +163,8 @@ async def admit(
     """
 
     async def make(known: Known) -> Candidate:
-        offer = make_offer(
-            applicant.asked, snapshot=known.snapshot, models=known.models, now=known.now
-        )
+        group = await deployments_for(applicant, known, process)
+        offer = offer_at(catalogue.choose(group), applicant, known)
         return await candidate_for(applicant, offer, known, process)
 
     async def reserve(candidate: Candidate, until: float) -> Admitted:
@@ -235,6 +237,40 @@ def _our_time_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+async def deployments_for(
+    applicant: Applicant, known: Known, process: GatewayProcess
+) -> list[Target]:
+    """
+    Return the deployments that may serve the request; there is at least one.
+
+    :raises GatewayError: if the key may not, or there is no such model
+    """
+    await process.catalogues.resolve(known.models, applicant.asked.model)
+    return offers.deployments_for(
+        applicant.asked,
+        route=applicant.route,
+        snapshot=known.snapshot,
+        models=known.models,
+        now=known.now,
+    )
+
+
+def offer_at(target: Target, applicant: Applicant, known: Known) -> Offer:
+    """
+    Bound the request's cost at a deployment.
+
+    :raises GatewayError: if it has no price there, or nothing bounds its cost
+    """
+    return offers.offer_at(
+        target,
+        asked=applicant.asked,
+        route=applicant.route,
+        snapshot=known.snapshot,
+        models=known.models,
+        now=known.now,
+    )
+
+
 async def candidate_for(
     applicant: Applicant, offer: Offer, known: Known, process: GatewayProcess
 ) -> Candidate:
@@ -248,9 +284,7 @@ async def candidate_for(
     return Candidate(applicant.request_id, offer, context, described)
 
 
-async def _context(
-    asked: ChatRequest, offer: Offer, known: Known, process: GatewayProcess
-) -> Context:
+async def _context(asked: Asked, offer: Offer, known: Known, process: GatewayProcess) -> Context:
     snapshot, models = known.snapshot, known.models
     names: list[tuple[str, str]] = [(AccountKind.TAG, tag) for tag in asked.tags]
     if asked.end_user:
@@ -267,7 +301,7 @@ async def _context(
 
 
 def _platform(
-    asked: ChatRequest, offer: Offer, snapshot: KeySnapshot, models: Catalogue
+    asked: Asked, offer: Offer, snapshot: KeySnapshot, models: Catalogue
 ) -> Sequence[tuple[PathAccount, tuple[Terms, ...]]]:
     """
     Return the accounts that all organizations share; in another currency none can count.
@@ -358,7 +392,7 @@ def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Des
         user=snapshot.user_public_id,
         end_user=asked.end_user,
         tags=asked.tags,
-        route=applicant.route,
+        route=applicant.route.path,
         model=asked.model,
         provider=target.provider,
         upstream_model=target.upstream_model,

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from django.conf import settings
 
 from budgets import failpoints, money
-from gateway import sse, vault
-from gateway.admission import Admitted
-from gateway.chat import ChatRequest
+from gateway import error_shapes, sse, vault
+from gateway.admission import Admitted, Applicant
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from gateway.metering import Meter
 from gateway.process import GatewayProcess
+from gateway.providers import CredentialRefused, Outgoing
 from gateway.reply_headers import of_admission, of_cost
 from gateway.upstream import Response, UpstreamBroke, UpstreamNotReached
 from spend import events
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ERROR_STATUS_MIN = 400
 REDIRECT_STATUS_MIN = 300
+SOUND = ("audio/", "application/octet-stream")
 UNREAD_SECONDS_MAX = 120.0
 """A client that has not taken the next piece for so long counts as gone."""
 
@@ -45,8 +46,11 @@ class Reply:
 
 
 class Attempt:
-    def __init__(self, *, asked: ChatRequest, admitted: Admitted, process: GatewayProcess) -> None:
-        offer = admitted.offer
+    def __init__(
+        self, *, applicant: Applicant, admitted: Admitted, process: GatewayProcess
+    ) -> None:
+        offer, asked = admitted.offer, applicant.asked
+        self._applicant = applicant
         self._asked = asked
         self._admitted = admitted
         self._process = process
@@ -55,7 +59,9 @@ class Attempt:
             ceiling=offer.ceiling,
             model=offer.target.upstream_model,
             prompt=asked.fields,
-            prompt_bytes=len(offer.body),
+            prompt_bytes=len(offer.body.data) if asked.text_bytes is None else asked.text_bytes,
+            answers=offer.target.serving.answers_of(applicant.route),
+            assumed=asked.assumed,
             region=offer.target.region,
             asked_tier=asked.service_tier,
         )
@@ -121,37 +127,44 @@ class Attempt:
         self.meter.status = response.status
         if response.status >= REDIRECT_STATUS_MIN:
             return await self._pass_error(response)
-        if self._asked.stream and response.is_stream:
+        if response.is_stream or _is_sound(response):
             headers = response.headers | of_admission(self._admitted)
-            return Reply(200, headers, stream=Relay(self, response, self._asked, self._process))
+            return Reply(200, headers, stream=Relay(self, response, self._process))
         return await self._pass_reply(response)
 
     async def _post(self) -> Response:
-        offer = self._admitted.offer
-        return await self._process.upstream.post(
-            f"{offer.target.api_base}/chat/completions",
-            body=offer.body,
-            headers=self._headers(),
-        )
+        offer, route = self._admitted.offer, self._applicant.route
+        serving = offer.target.serving
+        url = serving.url(offer.target, serving.paths[route.name])
+        outgoing = Outgoing(url, offer.body.data, offer.body.content_type, route.name)
+        headers = await self._headers(outgoing)
+        return await self._process.upstream.post(url, body=outgoing.body, headers=headers)
 
-    def _headers(self) -> dict[str, str]:
+    async def _headers(self, outgoing: Outgoing) -> dict[str, str]:
+        """
+        Return what is sent beside the body, with the deployment's credential.
+
+        :raises UpstreamNotReached: if there is no using the credential
+        """
         target = self._admitted.offer.target
         headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if self._asked.stream else "application/json",
+            "content-type": outgoing.content_type,
+            "accept": "text/event-stream" if self._asked.stream else "*/*",
             "accept-encoding": "identity",
             "user-agent": "costplatform",
             "x-request-id": self._admitted.request_id,
+            **target.serving.headers,
+            **self._applicant.passed_on,
         }
-        if target.sealed_secret is not None:
-            try:
-                secret = vault.unseal(
-                    target.sealed_secret, bound_to=target.secret_host, api_base=target.api_base
-                )
-            except vault.CredentialError as error:
-                raise UpstreamNotReached(str(error)) from error
-            headers["authorization"] = f"Bearer {secret}"
-        return headers
+        if target.sealed_secret is None:
+            return headers
+        try:
+            secret = vault.unseal(
+                target.sealed_secret, bound_to=target.secret_host, api_base=target.api_base
+            )
+            return headers | dict(await target.serving.authenticate(secret, outgoing))
+        except (vault.CredentialError, CredentialRefused) as error:
+            raise UpstreamNotReached(str(error)) from error
 
     async def _pass_reply(self, response: Response) -> Reply:
         try:
@@ -199,7 +212,7 @@ class Attempt:
     async def _abandon(self, exchange: "asyncio.Task[Reply]") -> None:
         """The client has gone: wait a while for the answer's usage, then cancel the upstream."""
         self.meter.flags.add(events.CLIENT_CLOSED)
-        await asyncio.wait({exchange}, timeout=settings.GATEWAY_ABORT_DRAIN_SECONDS)
+        await asyncio.wait({exchange}, timeout=self.drain_seconds)
         if not exchange.done():
             exchange.cancel()
         try:
@@ -219,12 +232,22 @@ class Attempt:
         )  # fmt: skip
 
     @property
-    def model(self) -> str:
-        return self._asked.model
+    def drain_seconds(self) -> float:
+        """How long an answer is read on whose client has gone."""
+        cancels = self._admitted.offer.target.cancels
+        return 0 if cancels else settings.GATEWAY_ABORT_DRAIN_SECONDS
 
     @property
-    def request_id(self) -> str:
-        return self._admitted.request_id
+    def hides_usage(self) -> bool:
+        return self._asked.stream and self._asked.hides_usage
+
+    def error_event(self, error: UpstreamBroke) -> bytes:
+        """Return the event that tells a client of a stream that its upstream broke off."""
+        return error_shapes.event(
+            _failure(error, self._asked.model),
+            request_id=self._admitted.request_id,
+            route=self._applicant.route,
+        )
 
     @property
     def _deployment(self) -> str:
@@ -239,13 +262,13 @@ class Relay:
     stream finds it settled.
     """
 
-    def __init__(
-        self, attempt: Attempt, response: Response, asked: ChatRequest, process: GatewayProcess
-    ) -> None:
+    def __init__(self, attempt: Attempt, response: Response, process: GatewayProcess) -> None:
         self._attempt = attempt
         self._meter = attempt.meter
         self._response = response
-        self._hides_usage = not asked.wants_usage
+        self._hides_usage = attempt.hides_usage
+        self._is_opaque = not response.is_stream
+        self._bytes_left = settings.GATEWAY_REPLY_BYTES_MAX
         self._process = process
         self._chunks = response.chunks()
         self._splitter = sse.EventSplitter()
@@ -290,18 +313,28 @@ class Relay:
     async def _pull(self) -> None:
         try:
             chunk = await anext(self._chunks, None)
+            self._count(chunk)
             failpoints.hit(failpoints.MID_STREAM)
             self._touched_at = self._loop.time()
         except UpstreamBroke as error:
             self._meter.flags.add(events.UPSTREAM_ERROR)
-            self._out.append(_error_event(error, self._attempt))
+            self._out.append(self._attempt.error_event(error))
             chunk = None
         if chunk is None:
             await self._end()
         else:
             await self._take(chunk)
 
+    def _count(self, chunk: bytes | None) -> None:
+        self._bytes_left -= len(chunk or b"")
+        if self._bytes_left < 0:
+            self._response.close()
+            raise UpstreamBroke("the answer is too large")
+
     async def _take(self, chunk: bytes) -> None:
+        if self._is_opaque:
+            self._out.append(chunk)
+            return
         for event in self._splitter.feed(chunk):
             only_usage = self._read(event)
             if self._meter.is_done:
@@ -314,6 +347,8 @@ class Relay:
             self._read(rest)
             self._out.appendleft(rest)
         self._has_ended = True
+        if self._is_opaque and events.UPSTREAM_ERROR not in self._meter.flags:
+            self._meter.end_opaque()
         failpoints.hit(failpoints.AFTER_LAST_CHUNK)
         await self._settle()
         self._response.close()
@@ -331,8 +366,9 @@ class Relay:
 
     async def _drain(self) -> None:
         try:
-            async with asyncio.timeout(settings.GATEWAY_ABORT_DRAIN_SECONDS):
+            async with asyncio.timeout(self._attempt.drain_seconds):
                 async for chunk in self._response.chunks():
+                    self._count(chunk)
                     await self._take(chunk)
                     self._out.clear()
         except (TimeoutError, UpstreamBroke):
@@ -352,7 +388,6 @@ def _failure(error: UpstreamBroke, model: str) -> GatewayError:
     return UpstreamFailed(f"{model!r} broke off its answer.")
 
 
-def _error_event(error: UpstreamBroke, attempt: Attempt) -> bytes:
-    """OpenAI's way to tell of an error once the stream has begun; its SDKs raise it."""
-    failure = _failure(error, attempt.model)
-    return b"data: " + failure.body(request_id=attempt.request_id) + b"\n\n"
+def _is_sound(response: Response) -> bool:
+    """Sound is passed on as it comes: whoever listens does not want to wait for its end."""
+    return response.headers.get("content-type", "").startswith(SOUND)

@@ -3,9 +3,10 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -15,9 +16,11 @@ from budgets import snapshots
 from budgets.contexts import PathAccount, Terms
 from budgets.models import AccountKind
 from budgets.snapshots import GLOBAL_SCOPE, version_of
+from gateway import providers
 from gateway.database import Database
 from gateway.errors import Unavailable
-from gateway.models import Deployment
+from gateway.models import Deployment, WhenClientLeaves
+from gateway.providers import Provider
 from spend import pricebook
 from spend.currencies import exchange, ratebook
 from spend.currencies.exchange import RateTable
@@ -44,6 +47,13 @@ class Target:
     input_tokens_max: int | None
     output_tokens_max: int | None
     created_at: datetime
+    serving: Provider
+    api_version: str = ""
+    tags: tuple[str, ...] = ()
+    cancels: bool = False
+    """Whether an answer whose client has gone is cancelled at once, not drained."""
+    pattern: str = ""
+    """The wildcard by which it was found."""
 
     def price_at(self, at: datetime, *, organization_id: int) -> Price | None:
         """
@@ -82,12 +92,23 @@ class Catalogue:
     adjustments: Adjustments = field(default_factory=Adjustments)
     rates: RateTable = exchange.NO_RATES
     """What currencies are worth now; older rates stay in Postgres."""
+    patterns: tuple[tuple[Target, ...], ...] = ()
+    """The deployments of each name that ends with a wildcard, the longest name first."""
+    found: dict[str, tuple[Target, ...]] = field(default_factory=dict)
+    """What was asked for by such a name, as it was looked up."""
+
+    def pattern_for(self, name: str) -> tuple[Target, ...]:
+        """Return the deployments of the longest wildcard that a name without its own fits."""
+        if name in self.groups:
+            return ()
+        fitting = (group for group in self.patterns if name.startswith(group[0].model_name[:-1]))
+        return next(fitting, ())
 
     def group(self, name: str, *, organization_id: int) -> list[Target]:
         """Return the deployments of that name which this organization may use."""
         return [
             target
-            for target in self.groups.get(name, ())
+            for target in self.groups.get(name) or self.found.get(name, ())
             if target.organization_id in {None, organization_id}
         ]
 
@@ -112,6 +133,8 @@ class Catalogue:
         return tuple((account, self.terms.get(account.id, ())) for account in accounts)
 
 
+WILDCARD: Final = "*"
+FOUND_MAX: Final = 10_000
 EMPTY = Catalogue(version=-1, groups={})
 
 
@@ -129,7 +152,20 @@ def read_catalogue(*, today: date) -> Catalogue:
         snapshots.closed_platform_accounts(),
         pricebook.adjustments(),
         ratebook.read_table(on=today),
+        tuple(
+            tuple(groups[name])
+            for name in sorted(groups, key=len, reverse=True)
+            if name.endswith(WILDCARD)
+        ),
     )
+
+
+def concrete(target: Target, *, name: str) -> Target:
+    """Return a deployment of a wildcard for one of the names that fit it; reads its price."""
+    rest = name.removeprefix(target.model_name.removesuffix(WILDCARD))
+    upstream_model = target.upstream_model.replace(WILDCARD, rest)
+    listed = pricebook.listed(provider=target.provider, name=upstream_model)
+    return replace(target, upstream_model=upstream_model, listed=listed, pattern=target.model_name)
 
 
 def find_target(*, name: str, organization_id: int) -> Target | None:
@@ -177,6 +213,27 @@ class Catalogues:
                 raise
             return self._kept
 
+    async def resolve(self, models: Catalogue, name: str) -> None:
+        """
+        Look up a name that only a wildcard fits; what was found stays with the catalogue.
+
+        :raises Unavailable: if Postgres is away
+        """
+        if name in models.groups or name in models.found:
+            return
+        group = models.pattern_for(name)
+        if not group:
+            return
+        try:
+            found = await self._database.run(_concrete, group, name)
+        except DatabaseError as error:
+            raise Unavailable(
+                "Models cannot be looked up right now.", code="ledger_unavailable"
+            ) from error
+        if len(models.found) >= FOUND_MAX:
+            models.found.clear()
+        models.found[name] = found
+
     def deployed(self) -> Mapping[str, object]:
         """Return the model names that this process knows, the oldest first; asks nobody."""
         return self._kept.groups
@@ -207,6 +264,10 @@ class Catalogues:
         return self._kept
 
 
+def _concrete(group: Iterable[Target], name: str) -> tuple[Target, ...]:
+    return tuple(concrete(target, name=name) for target in group)
+
+
 def choose(group: list[Target]) -> Target:
     """Return one deployment of a group, drawn by weight."""
     # Balancing load is no secret: a predictable draw harms nobody.
@@ -233,4 +294,8 @@ def _target(deployment: Deployment) -> Target:
         input_tokens_max=deployment.input_tokens_max,
         output_tokens_max=deployment.output_tokens_max,
         created_at=deployment.created_at,
+        serving=providers.of(deployment.provider, deployment.api_base),
+        api_version=deployment.api_version,
+        tags=tuple(deployment.tags),
+        cancels=deployment.when_client_leaves == WhenClientLeaves.CANCEL,
     )

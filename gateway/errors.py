@@ -4,7 +4,7 @@ What a caller is told when a request is not served: OpenAI's error shape, with a
 GatewayError
 ├── Unauthorized, KeyBlocked, KeyExpired, EndUserBlocked,
 │   AccountClosed, ModelForbidden                                            who asks
-├── InvalidRequest, ModelNotFound, ModelUnpriced,
+├── InvalidRequest, ModelNotFound, RouteNotServed, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
 ├── LimitRefused                                              a budget on the path
 ├── Unavailable                                               we cannot tell whether it may spend
@@ -13,8 +13,6 @@ GatewayError
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
-
-import orjson
 
 
 class GatewayError(Exception):
@@ -45,9 +43,6 @@ class GatewayError(Exception):
             "message": self.message, "type": self.type, "param": self.param, "code": self.code,
             **self.details(),
         }  # fmt: skip
-
-    def body(self, *, request_id: str) -> bytes:
-        return orjson.dumps({"error": self.told() | {"request_id": request_id}})
 
 
 class Unauthorized(GatewayError):
@@ -94,6 +89,12 @@ class BodyTooSlow(GatewayError):
 
 class ModelNotFound(GatewayError):
     status, code = 404, "model_not_found"
+
+
+class RouteNotServed(GatewayError):
+    """No deployment of the model is at a provider that serves this route."""
+
+    code = "route_not_served"
 
 
 class RequestNotFound(GatewayError):

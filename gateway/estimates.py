@@ -19,13 +19,13 @@ from budgets.contexts import Context, Limit, LimitKind
 from budgets.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from budgets.models import PLATFORM_KINDS
 from budgets.reservations import Look, Standing
-from gateway import admission, chat, identity, offers, refusals
+from gateway import admission, identity, offers, refusals
 from gateway.admission import Applicant, Candidate, Known
 from gateway.catalogue import Target
 from gateway.counters import with_counters
 from gateway.errors import LimitRefused
 from gateway.offers import Offer
-from gateway.pipeline import CHAT_COMPLETIONS, Inbound
+from gateway.pipeline import Inbound
 from gateway.process import GatewayProcess
 from gateway.queries import OWN_LEVELS
 from spend import pricing
@@ -76,8 +76,8 @@ async def estimate(inbound: Inbound, *, process: GatewayProcess) -> dict[str, An
     await process.wait_to_admit()
     secret = identity.secret_of(inbound.headers)
     snapshot = await process.identities.identify(secret)
-    asked = chat.parse(inbound.body, headers=inbound.headers)
-    applicant = Applicant(asked, secret, request_id="", route=CHAT_COMPLETIONS)
+    asked = inbound.route.parse(inbound.body, headers=inbound.headers)
+    applicant = Applicant(asked, inbound.route, secret, request_id="")
     try:
         considered = await admission.on_newest(
             secret,
@@ -95,14 +95,13 @@ async def estimate(inbound: Inbound, *, process: GatewayProcess) -> dict[str, An
 async def _consider(
     applicant: Applicant, known: Known, process: GatewayProcess
 ) -> list[Considered]:
-    asked, snapshot, models, now = applicant.asked, known.snapshot, known.models, known.now
-    group = offers.deployments_for(asked, snapshot=snapshot, models=models, now=now)
+    group = await admission.deployments_for(applicant, known, process)
     drawn_first = sorted(group, key=lambda target: -target.weight)[:DEPLOYMENTS_MAX]
     found = []
     for target in drawn_first:
-        offer = offers.offer_at(target, asked=asked, snapshot=snapshot, models=models, now=now)
+        offer = admission.offer_at(target, applicant, known)
         candidate = await admission.candidate_for(applicant, offer, known, process)
-        priced_from = target.priced_from(now, organization_id=snapshot.organization_id)
+        priced_from = target.priced_from(known.now, organization_id=known.snapshot.organization_id)
         found.append(Considered(candidate, priced_from))
     return found
 
@@ -143,7 +142,7 @@ async def _counts(
 
 async def _count(applicant: Applicant, model: str, process: GatewayProcess) -> Count:
     """Count beside the event loop; by bytes where many count, as bills must not wait for this."""
-    size = len(applicant.asked.body_for(upstream_model=model))
+    size = len(applicant.route.send(applicant.asked, model).data)
     by_bytes = Count(tokens.of_bytes(size), is_exact=False, tokenizer=BY_BYTES)
     if process.estimating.locked():
         return by_bytes

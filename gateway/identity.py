@@ -9,7 +9,7 @@ from typing import Final
 
 from django.db import Error as DatabaseError
 
-from budgets import keys, snapshots
+from budgets import keys, model_lists, snapshots
 from budgets.contexts import PathAccount
 from budgets.models import AccountKind
 from budgets.snapshots import KeySnapshot, Label
@@ -211,7 +211,7 @@ def check_labels(labels: Sequence[Label], *, model: str) -> None:
             continue
         if label.blocked:
             raise EndUserBlocked(f"The end user {label.account.label!r} is blocked.", param="user")
-        if label.allowed_models and model not in label.allowed_models:
+        if not model_lists.allows(label.allowed_models, model):
             raise ModelForbidden(
                 f"The end user {label.account.label!r} may not call {model!r}.", param="model"
             )

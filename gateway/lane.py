@@ -9,13 +9,12 @@ from django.conf import settings
 from gateway import pipeline, process
 from gateway.attempt import Reply
 from gateway.errors import BodyTooLarge, BodyTooSlow
-from gateway.pipeline import CHAT_COMPLETIONS, Inbound
+from gateway.pipeline import Inbound
+from gateway.routes import find
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-PATHS = frozenset({CHAT_COMPLETIONS, CHAT_COMPLETIONS.removeprefix("/v1")})
 
 
 class ClientGone(Exception):
@@ -24,7 +23,7 @@ class ClientGone(Exception):
 
 def takes(scope: Message) -> bool:
     """Return whether this request comes through the lane."""
-    return scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS
+    return scope["type"] == "http" and scope["method"] == "POST" and bool(find(scope["path"]))
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -106,4 +105,6 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 def _inbound(scope: Message, body: bytes) -> Inbound:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return Inbound(route=CHAT_COMPLETIONS, headers=headers, body=body)
+    found = find(scope["path"])
+    assert found is not None, "the lane takes no other paths"
+    return Inbound(found.route, headers, body, found.model)

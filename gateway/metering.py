@@ -7,13 +7,15 @@ from decimal import Decimal
 
 import orjson
 
+from gateway.routes import CHAT
+from gateway.routes.answers import Answers, StreamUsage
 from gateway.written import Written
 from spend import events, pricing, usage
 from spend.components import Component, Usage
-from spend.counting import prompt_tokens, tokens
+from spend.counting import tokens
 from spend.events import Outcome
 from spend.rates import Conditions, Price
-from spend.usage import Reading, openai_chat
+from spend.usage import Reading
 
 DONE = b"[DONE]"
 
@@ -28,6 +30,9 @@ class Meter:
     """The upstream's name of it, which says how its tokens are counted."""
     prompt: Mapping[str, object]
     prompt_bytes: int
+    answers: Answers = CHAT.answers
+    assumed: Usage = field(default_factory=dict)
+    """What is taken to be used beside tokens where the answer does not tell."""
     status: int = 0
     written: Written = field(default_factory=Written)
     region: str = ""
@@ -39,7 +44,7 @@ class Meter:
     """The answer came to its end, so that its usage is all of it."""
     flags: set[str] = field(default_factory=set)
     _seen: Usage | None = None
-    _told: openai_chat.Stream | None = None
+    _told: StreamUsage | None = None
     _reading: Reading | None = None
 
     @property
@@ -54,13 +59,18 @@ class Meter:
         try:
             reply = orjson.loads(body)
         except orjson.JSONDecodeError:
-            self.written.add_unread(body)
+            reply = None
+        if not isinstance(reply, dict):
+            self._reading = self.answers.read_opaque(
+                body, request=self.prompt, written=self.written
+            )
+            self.is_whole = self._reading is not None
             return
-        if isinstance(reply, dict):
-            self.is_whole = True
-            self._read(reply)
-            if self.must_count:
-                self.written.add_reply(reply, part="message")
+        self.is_whole = True
+        self._note_tier(reply)
+        self._reading = self.answers.read(reply, request=self.prompt)
+        if self.must_count:
+            self.answers.note(reply, self.written)
 
     def read_event(self, data: bytes) -> bool:
         """Read one event of a stream; return whether it carries usage and nothing else."""
@@ -68,19 +78,27 @@ class Meter:
             self.is_done = self.is_whole = True
             return False
         try:
-            chunk = orjson.loads(data)
+            event = orjson.loads(data)
         except orjson.JSONDecodeError:
             self.written.add_unread(data)
             return False
-        if not isinstance(chunk, dict):
+        if not isinstance(event, dict):
             return False
-        self.written.add_reply(chunk, part="delta")
-        self._read(chunk)
-        only_usage = chunk.get("usage") is not None and chunk.get("choices") == []
-        if only_usage or chunk.get("choices"):
-            # What comes after a usage is not in it.
-            self.is_whole = only_usage
-        return only_usage
+        told = self.answers.note_event(event, self.written)
+        self._note_tier(event)
+        if told.tells_usage:
+            self._told = self._told or self.answers.stream(self.prompt)
+            self._told.add(event)
+            self._reading = None
+        if told.is_whole is not None:
+            self.is_whole = told.is_whole
+        self.is_done = self.is_done or told.is_last
+        return told.only_usage
+
+    def end_opaque(self) -> None:
+        """Take the end of an answer that was passed on as it came, and is no JSON."""
+        self._reading = self.answers.read_opaque(b"", request=self.prompt, written=self.written)
+        self.is_whole = self._reading is not None
 
     @property
     def must_count(self) -> bool:
@@ -105,7 +123,7 @@ class Meter:
         )
 
     def _count_prompt(self) -> int:
-        return prompt_tokens.count_request(request=self.prompt, model=self.model).tokens
+        return self.answers.count_prompt(self.prompt, model=self.model)
 
     def outcome(self, *, settled_at: datetime) -> Outcome:
         """
@@ -143,10 +161,11 @@ class Meter:
 
     def _conditions(self, flags: set[str]) -> Conditions:
         """Return what decides the price beside the counts, flagged where it has no rate."""
-        tier, is_priced = self.price.tier_of(served=self.served_tier, asked=self.asked_tier)
+        told = self.reading
+        served = self.served_tier or (told.service_tier if told else None)
+        tier, is_priced = self.price.tier_of(served=served, asked=self.asked_tier)
         if not is_priced:
             flags.add(events.TIER_UNPRICED)
-        told = self.reading
         if told is None:
             return Conditions(tier, region=self.region)
         return Conditions(tier, told.variant, told.region or self.region)
@@ -162,6 +181,7 @@ class Meter:
         seen = self._seen or usage.estimated(
             input_tokens=tokens.of_bytes(self.prompt_bytes), output_tokens=self.written.by_bytes()
         )
+        seen = {**seen, **self.assumed}
         if self.prompt.get("web_search_options") is not None:
             seen = {**seen, Component.WEB_SEARCH: 1}
         return seen if told is None else usage.larger(told.usage, seen)
@@ -172,11 +192,6 @@ class Meter:
             status=self.status, cost=Decimal(0), usage={}, flags=flags, settled_at=settled_at
         )
 
-    def _read(self, reply: dict[str, object]) -> None:
-        """Take over the usage that is told: some providers repeat it, growing."""
-        if openai_chat.reported_in(reply):
-            self._told = self._told or openai_chat.Stream(request=self.prompt)
-            self._told.add(reply)
-            self._reading = None
+    def _note_tier(self, reply: dict[str, object]) -> None:
         if isinstance(tier := reply.get("service_tier"), str):
             self.served_tier = tier

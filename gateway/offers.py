@@ -10,28 +10,32 @@ from django.conf import settings
 from budgets import money
 from budgets.money import Units
 from budgets.snapshots import KeySnapshot
-from gateway import catalogue, identity
+from gateway import identity
 from gateway.catalogue import Catalogue, Target
-from gateway.chat import ChatRequest
 from gateway.errors import (
     ModelForbidden,
     ModelNotFound,
     ModelUnpriced,
     NoExchangeRate,
+    RouteNotServed,
     UnboundedRequest,
     UnsupportedParameter,
 )
+from gateway.routes.asked import Asked, Body
+from gateway.routes.route import Route
 from spend import events, pricing
 from spend.components import Component
-from spend.currencies.exchange import Rate
+from spend.currencies.exchange import Rate as ExchangeRate
 from spend.pricing import UnboundedCost
-from spend.rates import BATCH, UNPRICED, Price
+from spend.rates import BATCH, UNPRICED, Price, Rate
 
 BYTES_A_TOKEN: Final = 4
 OUTPUT_TOKENS_ASSUMED: Final = 1_024
 PERCENT: Final = Decimal("0.01")
 SEARCHES_MAX: Final = 10
 """Providers bound no searches: a request that may search counts as so many."""
+FREE: Final = "free"
+"""The reference of what a provider does not bill."""
 CEILING_UNITS_MAX: Final = 10**14
 """A hundred thousand dollars: nobody means that."""
 
@@ -42,10 +46,10 @@ class Offer:
 
     target: Target
     price: Price
-    rate: Rate
+    rate: ExchangeRate
     """What the price's currency is worth in the organization's, at admission."""
     currency: str
-    body: bytes
+    body: Body
     ceiling: Decimal
     """In the price's currency, as are all costs until they are counted."""
     prior: Decimal
@@ -78,21 +82,8 @@ class Offer:
         return money.ceiling_to_units(self.rate.convert(cost), currency=self.currency)
 
 
-def make_offer(
-    asked: ChatRequest, *, snapshot: KeySnapshot, models: Catalogue, now: datetime
-) -> Offer:
-    """
-    Choose a deployment and bound the request's cost there.
-
-    :raises GatewayError: if the key may not, there is no such model, or nothing bounds its cost
-    """
-    group = deployments_for(asked, snapshot=snapshot, models=models, now=now)
-    target = catalogue.choose(group)
-    return offer_at(target, asked=asked, snapshot=snapshot, models=models, now=now)
-
-
 def deployments_for(
-    asked: ChatRequest, *, snapshot: KeySnapshot, models: Catalogue, now: datetime
+    asked: Asked, *, route: Route, snapshot: KeySnapshot, models: Catalogue, now: datetime
 ) -> list[Target]:
     """
     Return the deployments that may serve the request; there is at least one.
@@ -105,22 +96,32 @@ def deployments_for(
     group = models.group(asked.model, organization_id=snapshot.organization_id)
     if not group:
         raise ModelNotFound(f"There is no model {asked.model!r}.", param="model")
-    return group
+    serving = [target for target in group if target.serving.serves(route)]
+    if not serving:
+        raise RouteNotServed(f"{asked.model!r} does not serve {route.path}.", param="model")
+    return serving
 
 
 def offer_at(
-    target: Target, *, asked: ChatRequest, snapshot: KeySnapshot, models: Catalogue, now: datetime
+    target: Target,
+    *,
+    asked: Asked,
+    route: Route,
+    snapshot: KeySnapshot,
+    models: Catalogue,
+    now: datetime,
 ) -> Offer:
     """
     Bound the request's cost at a deployment.
 
     :raises GatewayError: if it has no price there, or nothing bounds its cost
     """
-    price = _price(target, snapshot, models, now)
-    rate = _rate(price, target, snapshot.currency, models, now)
+    price = _price(target, route, snapshot, models, now)
+    rate = _exchange_rate(price, target, snapshot.currency, models, now)
     _check_service_tier(asked, price)
-    body = asked.body_for(upstream_model=target.upstream_model)
-    ceiling = _ceiling(asked, target, price, len(body))
+    body = route.send(asked, target.upstream_model)
+    size = len(body.data) if asked.text_bytes is None else asked.text_bytes
+    ceiling = _ceiling(asked, target, price, size)
     _check_ceiling(rate.convert(ceiling), snapshot.currency)
     return Offer(
         target=target,
@@ -130,7 +131,7 @@ def offer_at(
         body=body,
         ceiling=ceiling,
         prior=_prior(price, ceiling),
-        tokens=_tokens(asked, target, len(body)),
+        tokens=_tokens(asked, target, size),
     )
 
 
@@ -153,14 +154,16 @@ def _prior(price: Price, ceiling: Decimal) -> Decimal:
     return money.WIDE.add(fee, share)
 
 
-def _tokens(asked: ChatRequest, target: Target, body_bytes: int) -> int:
+def _tokens(asked: Asked, target: Target, body_bytes: int) -> int:
     """Return how many tokens a limit on tokens counts until the answer tells how many it were."""
-    asked_for = asked.output_tokens_asked or OUTPUT_TOKENS_ASSUMED
+    asked_for = asked.output_tokens_asked
+    if asked_for is None:
+        asked_for = OUTPUT_TOKENS_ASSUMED
     output = min(asked_for, target.longest_output or asked_for)
     return body_bytes // BYTES_A_TOKEN + output * asked.choices
 
 
-def _check_service_tier(asked: ChatRequest, price: Price) -> None:
+def _check_service_tier(asked: Asked, price: Price) -> None:
     """
     :raises UnsupportedParameter: if this price has no rates for it
     """
@@ -172,9 +175,15 @@ def _check_service_tier(asked: ChatRequest, price: Price) -> None:
         )
 
 
-def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: datetime) -> Price:
+def _price(
+    target: Target, route: Route, snapshot: KeySnapshot, models: Catalogue, now: datetime
+) -> Price:
+    if route.is_free:
+        return Price(snapshot.currency, (), FREE)
     price = target.price_at(now, organization_id=snapshot.organization_id)
-    if price is None or not _prices_both_sides(price):
+    if price is None and route.name in target.serving.free:
+        return Price(snapshot.currency, (Rate(Component.REQUEST, Decimal(0)),), FREE)
+    if price is None or not _prices(price, route):
         if settings.GATEWAY_ON_UNPRICED == "allow":
             return Price(snapshot.currency, (), UNPRICED)
         raise ModelUnpriced(
@@ -192,7 +201,9 @@ def _price(target: Target, snapshot: KeySnapshot, models: Catalogue, now: dateti
     )
 
 
-def _rate(price: Price, target: Target, currency: str, models: Catalogue, now: datetime) -> Rate:
+def _exchange_rate(
+    price: Price, target: Target, currency: str, models: Catalogue, now: datetime
+) -> ExchangeRate:
     """Return the rate in force on the UTC day of admission; none is ever made up."""
     rate = models.rates.rate(
         of=price.currency, into=currency, on=now.astimezone(UTC).date(),
@@ -207,13 +218,13 @@ def _rate(price: Price, target: Target, currency: str, models: Catalogue, now: d
     return rate
 
 
-def _prices_both_sides(price: Price) -> bool:
-    """A price that says nothing of the output would make it free."""
-    sides = (Component.INPUT, Component.OUTPUT)
-    return all(price.rate_of(side, input_tokens=0) is not None for side in sides)
+def _prices(price: Price, route: Route) -> bool:
+    """A price that says nothing of a side, such as the output, would make it free."""
+    priced = {rate.component for rate in price.rates}
+    return all(not priced.isdisjoint(side) for side in route.priced_by)
 
 
-def output_tokens_max(asked: ChatRequest, target: Target) -> int | None:
+def output_tokens_max(asked: Asked, target: Target) -> int | None:
     """Return how many tokens all choices together can have, or None where nothing bounds them."""
     longest = target.longest_output
     output = asked.output_tokens_asked
@@ -221,14 +232,22 @@ def output_tokens_max(asked: ChatRequest, target: Target) -> int | None:
     return None if bound is None else bound * asked.choices
 
 
-def _ceiling(asked: ChatRequest, target: Target, price: Price, body_bytes: int) -> Decimal:
+def _input_tokens_max(asked: Asked, target: Target, body_bytes: int) -> int | None:
+    """A model reads no more at a time than its context window, but may read several times."""
+    if not asked.bytes_bound_input:
+        return target.context_window
+    return body_bytes + asked.input_tokens_beyond
+
+
+def _ceiling(asked: Asked, target: Target, price: Price, body_bytes: int) -> Decimal:
     try:
         return pricing.ceiling(
             price=price,
-            input_tokens_max=body_bytes if asked.bytes_bound_input else target.context_window,
+            input_tokens_max=_input_tokens_max(asked, target, body_bytes),
             output_tokens_max=output_tokens_max(asked, target),
             service_tiers=price.tiers_of(asked.service_tier),
             searches_max=SEARCHES_MAX if asked.may_search else 0,
+            others_max=asked.others_max,
         )
     except UnboundedCost as error:
         param = "max_completion_tokens" if error.what == "output" else "messages"

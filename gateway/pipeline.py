@@ -11,33 +11,36 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import orjson
+
 from budgets import failpoints
 from budgets.errors import StoreUnavailable
-from gateway import admission, chat, identity, metrics, refusals, reply_headers
+from gateway import admission, error_shapes, identity, metrics, refusals, reply_headers
 from gateway.admission import Applicant
 from gateway.attempt import Attempt, Reply
 from gateway.errors import GatewayError, InternalError
 from gateway.ids import new_request_id
 from gateway.metrics import Flight
 from gateway.process import GatewayProcess
+from gateway.routes.route import Route
 
 log = logging.getLogger(__name__)
-
-CHAT_COMPLETIONS = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """What a door hands in; names of headers are lower case."""
 
-    route: str
+    route: Route
     headers: Mapping[str, str]
     body: bytes
+    model: str | None = None
+    """As the path names it; a body that names none is taken to mean it."""
 
 
 async def serve(inbound: Inbound, *, process: GatewayProcess) -> Reply:
-    """Answer a chat completion request; whatever goes wrong is an answer too."""
-    flight = Flight(route=inbound.route, deployed=process.catalogues.deployed)
+    """Answer an inference request; whatever goes wrong is an answer too."""
+    flight = Flight(route=inbound.route.path, deployed=process.catalogues.deployed)
     try:
         reply = await _answer(inbound, flight, process)
     except asyncio.CancelledError:
@@ -51,12 +54,15 @@ async def serve(inbound: Inbound, *, process: GatewayProcess) -> Reply:
     return reply
 
 
-def refused(error: GatewayError, *, request_id: str | None = None) -> Reply:
-    """Return the answer to a request that is not served."""
+def refused(
+    error: GatewayError, *, route: Route | None = None, request_id: str | None = None
+) -> Reply:
+    """Return the answer to a request that is not served, as the route's clients read errors."""
     metrics.refused(error)
     request_id = request_id or new_request_id()
     headers = {"content-type": "application/json"} | reply_headers.of_request(request_id)
-    return Reply(error.http_status, headers | error.headers(), error.body(request_id=request_id))
+    told = error_shapes.told(error, request_id=request_id, route=route)
+    return Reply(error.http_status, headers | error.headers(), orjson.dumps(told))
 
 
 async def _answer(inbound: Inbound, flight: Flight, process: GatewayProcess) -> Reply:
@@ -71,7 +77,7 @@ async def _answer(inbound: Inbound, flight: Flight, process: GatewayProcess) -> 
         log.exception("request_failed", extra={"request_id": request_id})
         error = InternalError("Something broke on our side.")
     flight.failed(error)
-    return refused(error, request_id=request_id)
+    return refused(error, route=inbound.route, request_id=request_id)
 
 
 async def _serve(
@@ -81,10 +87,28 @@ async def _serve(
     secret = identity.secret_of(inbound.headers)
     snapshot = await process.identities.identify(secret)
     failpoints.hit(failpoints.AFTER_AUTH)
-    asked = chat.parse(inbound.body, headers=inbound.headers)
+    asked = inbound.route.parse(_body(inbound), headers=inbound.headers)
     flight.parsed(model=asked.model)
-    admitted = await admission.admit(
-        Applicant(asked, secret, request_id, inbound.route), snapshot=snapshot, process=process
-    )
+    applicant = Applicant(asked, inbound.route, secret, request_id, _passed_on(inbound))
+    admitted = await admission.admit(applicant, snapshot=snapshot, process=process)
     flight.admitted()
-    return await Attempt(asked=asked, admitted=admitted, process=process).run()
+    return await Attempt(applicant=applicant, admitted=admitted, process=process).run()
+
+
+def _passed_on(inbound: Inbound) -> dict[str, str]:
+    """Return the headers of the client that the upstream must see."""
+    sent = inbound.headers
+    return {name: sent[name] for name in inbound.route.passes_on if name in sent}
+
+
+def _body(inbound: Inbound) -> bytes:
+    """Return the body, with the model that the path names where it names none itself."""
+    if inbound.model is None:
+        return inbound.body
+    try:
+        fields = orjson.loads(inbound.body)
+    except orjson.JSONDecodeError:
+        return inbound.body
+    if not isinstance(fields, dict) or fields.get("model"):
+        return inbound.body
+    return orjson.dumps(fields | {"model": inbound.model})

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from budgets import money, storekeeper
+from budgets import model_lists, money, storekeeper
 from budgets.figures import Figures, InForce, figures_of
 from budgets.models import Account, AccountKind, ApiKey
 from budgets.snapshots import KeySnapshot
@@ -43,8 +43,7 @@ def key_report(*, snapshot: KeySnapshot, at: datetime) -> dict[str, Any]:
 
 def _allowed_models(snapshot: KeySnapshot) -> list[str] | None:
     """Return the models that every list on the path has; None: no list says anything."""
-    lists = [allowed for allowed in snapshot.model_lists if allowed]
-    return sorted(frozenset.intersection(*lists)) if lists else None
+    return model_lists.common(snapshot.model_lists)
 
 
 def _limits(level: AccountKind, figures: Figures) -> Iterator[dict[str, Any]]:

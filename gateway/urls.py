@@ -1,15 +1,20 @@
-from django.urls import path
+from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway import views
+from gateway.routes import AZURE_PATH, ROUTES, paths_of
 
 # Keys come in headers, never in cookies: there is nothing that another site could forge.
 estimate = csrf_exempt(views.Estimate.as_view())
-chat_completions = csrf_exempt(views.ChatCompletions.as_view())
+inference = csrf_exempt(views.Inference.as_view())
 
 urlpatterns = [
-    path("v1/chat/completions", chat_completions, name="chat-completions"),
-    path("chat/completions", chat_completions, name="chat-completions-bare"),
+    *(
+        path(each.removeprefix("/"), inference, name=f"{route.name}:{each}")
+        for route in ROUTES
+        for each in paths_of(route)
+    ),
+    re_path(AZURE_PATH, inference, name="azure-deployment"),
     path("v1/estimate", estimate, name="estimate"),
     path("estimate", estimate, name="estimate-bare"),
     path("v1/models", views.Models.as_view(), name="models"),

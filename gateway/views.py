@@ -1,7 +1,7 @@
 """The second door: DRF views over the same pipeline, and the gateway's reads."""
 
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -22,7 +23,21 @@ from gateway import estimates, identity, pipeline, process, queries
 from gateway.attempt import Relay, Reply
 from gateway.catalogue import read_catalogue
 from gateway.errors import BodyTooLarge, GatewayError, RequestNotFound, Unauthorized
-from gateway.pipeline import CHAT_COMPLETIONS, Inbound
+from gateway.pipeline import Inbound
+from gateway.routes import CHAT, find
+
+
+class Indifferent(BaseContentNegotiation):
+    """Whatever a client accepts: what it gets is the upstream's to decide."""
+
+    def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
+        return next(iter(parsers))
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[Any], format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        first = next(iter(renderers))
+        return first, first.media_type
 
 
 class GatewayView(APIView):
@@ -30,6 +45,7 @@ class GatewayView(APIView):
 
     authentication_classes = ()
     permission_classes = ()
+    content_negotiation_class = Indifferent
 
     def handle_exception(self, exc: Exception) -> HttpResponseBase:  # type: ignore[override]  # an answer in the gateway's own shape
         if isinstance(exc, GatewayError):
@@ -37,12 +53,14 @@ class GatewayView(APIView):
         return super().handle_exception(exc)
 
 
-class ChatCompletions(GatewayView):
-    """``POST /v1/chat/completions`` through Django: same pipeline, same answers as the lane."""
+class Inference(GatewayView):
+    """Every inference route through Django: same pipeline, same answers as the lane."""
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
-    def post(self, request: Request) -> HttpResponseBase:
-        inbound = Inbound(route=CHAT_COMPLETIONS, headers=_headers(request), body=_body(request))
+    def post(self, request: Request, *_: str) -> HttpResponseBase:
+        found = find(request.path)
+        assert found is not None, "the URL conf routes no other paths here"
+        inbound = Inbound(found.route, _headers(request), _body(request), found.model)
         return _response(async_to_sync(_serve)(inbound))
 
 
@@ -51,7 +69,7 @@ class Estimate(GatewayView):
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def post(self, request: Request) -> HttpResponse:
-        inbound = Inbound(route=CHAT_COMPLETIONS, headers=_headers(request), body=_body(request))
+        inbound = Inbound(CHAT, _headers(request), _body(request))
         return _json(async_to_sync(_estimate)(inbound))
 
 

@@ -41,6 +41,10 @@ class Written:
                 for name, call in _calls(said):
                     self._add_call((_index(choice), name), call)
 
+    def add_text(self, place: Place, text: str) -> None:
+        """Take a piece of text."""
+        self._add(place, text.encode(errors="replace"))
+
     def add_unread(self, data: bytes) -> None:
         """Take what could not be read: it may have been billed."""
         self._bytes_beyond += len(data)

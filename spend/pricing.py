@@ -8,7 +8,7 @@ provider's own word for the cost, that is all that is charged. A class that has 
 unpriced, which is not the same as a rate of 0.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import reduce
 from typing import Final, NamedTuple
@@ -26,6 +26,7 @@ from spend.components import (
 from spend.rates import PLAIN, STANDARD, Conditions, Price, Row, UnitRate, find
 
 NOTHING: Final = Decimal(0)
+NO_OTHERS: Final[Mapping[Component, int | None]] = {}
 MEASURED_TWICE: Final = frozenset({*ALTERNATIVES, Component.STATED_PICO_USD, Component.WEB_SEARCH})
 
 
@@ -84,11 +85,13 @@ def ceiling(
     output_tokens_max: int | None,
     service_tiers: Iterable[str] = (STANDARD,),
     searches_max: int = 0,
+    others_max: Mapping[Component, int | None] = NO_OTHERS,
 ) -> Decimal:
     """
     Return the most that one request within these bounds can cost, at its dearest classes and tier.
 
-    It may be served in any of the service tiers, in any variant and in any region.
+    It may be served in any of the service tiers, in any variant and in any region. ``others_max``
+    bounds what is neither a token nor a search; a class that it does not name is not used.
 
     :raises UnboundedCost: if a bound is None where tokens have a price above 0
     """
@@ -104,6 +107,7 @@ def ceiling(
             _most(rows, [Component.WEB_SEARCH], searches_max, "search"),
             _most(rows, INPUT_COMPONENTS, input_tokens_max, "input"),
             _most(rows, OUTPUT_COMPONENTS, output_tokens_max, "output"),
+            *(_most(rows, [each], most, each.value) for each, most in others_max.items()),
         ]
     )
     return EXACT.add(price.fee, EXACT.multiply(most, max(price.factors)))

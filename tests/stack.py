@@ -41,9 +41,13 @@ class Processes:
         self._sockets: list[socket.socket] = []
         self._next_port = somewhere_free()
         self.sandbox_port = self._new_port()
+        self.upstream_port = self._new_port()
+        """Of an upstream that a test runs itself."""
         self.env = {
             **env,
-            "GATEWAY_ALLOW_PRIVATE_UPSTREAMS": f"127.0.0.1/32:{self.sandbox_port}",
+            "GATEWAY_ALLOW_PRIVATE_UPSTREAMS": ",".join(
+                f"127.0.0.1/32:{port}" for port in (self.sandbox_port, self.upstream_port)
+            ),
             "GATEWAY_MEMBER_SECONDS": "3",
             "GATEWAY_ABORT_DRAIN_SECONDS": "2",
             "RECORDER_SWEEP_SECONDS": "1",

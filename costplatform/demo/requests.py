@@ -12,7 +12,7 @@ from budgets.models import AccountKind, derived_account_id
 from budgets.storekeeper import Entry
 from costplatform.demo.people import Caller
 from costplatform.demo.workloads import UPSTREAMS, Offers, Upstream, Workload, around
-from gateway.pipeline import CHAT_COMPLETIONS
+from gateway.routes import CHAT
 from spend import events, pricing, usage
 from spend.components import Component, Usage
 from spend.events import Described, Outcome
@@ -203,7 +203,7 @@ def _described(
         user=snapshot.user_public_id,
         end_user=labels[0],
         tags=labels[1],
-        route=CHAT_COMPLETIONS,
+        route=CHAT.path,
         model=name,
         provider=upstream.provider,
         upstream_model=upstream.model,

@@ -66,7 +66,10 @@ class WithSuggestions(TextInput):
         super().__init__({"list": "known-providers", "autocomplete": "off"})
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        known = {*Provider.objects.values_list("slug", flat=True), *providers.PRESETS}
+        known = {
+            *Provider.objects.values_list("slug", flat=True),
+            *(each.slug for each in providers.PROVIDERS),
+        }
         options = format_html_join("", '<option value="{}">', ((each,) for each in sorted(known)))
         field = super().render(name, value, attrs, renderer)
         return format_html('{}<datalist id="known-providers">{}</datalist>', field, options)

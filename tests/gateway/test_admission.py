@@ -9,6 +9,7 @@ import pytest
 
 from gateway.admission import Candidate
 from gateway.offers import Offer
+from gateway.routes.asked import Body
 from spend import events
 from spend.components import Component
 from spend.currencies.exchange import SAME
@@ -42,7 +43,7 @@ def test_an_orphan_says_that_it_has_no_price_or_an_old_rate(
 ) -> None:
     target: Any = SimpleNamespace()
     offer = Offer(
-        target=target, price=price, rate=rate, currency="USD", body=b"{}", ceiling=Decimal(3),
+        target=target, price=price, rate=rate, currency="USD", body=Body(b"{}"), ceiling=Decimal(3),
         prior=Decimal(1), tokens=10,
     )  # fmt: skip
     context: Any = SimpleNamespace(model_path=(UUID(int=1),))

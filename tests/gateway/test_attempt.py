@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
+from gateway.admission import Applicant
 from gateway.attempt import Attempt
+from gateway.providers import openai
+from gateway.routes import CHAT
+from gateway.routes.asked import Asked, Body
 from spend.components import Component
 from spend.currencies import exchange
 from spend.rates import Price, Rate
@@ -32,16 +36,17 @@ def store() -> Store:
 
 @pytest.fixture
 def attempt(store: Store) -> Attempt:
-    target = SimpleNamespace(upstream_model="gpt-4o", public_id="d", region="")
+    target = SimpleNamespace(
+        upstream_model="gpt-4o", public_id="d", region="", serving=openai.PROVIDER
+    )
     offer = SimpleNamespace(
-        price=PRICE, ceiling=Decimal(10**6), body=b"{}", target=target, rate=exchange.SAME
+        price=PRICE, ceiling=Decimal(10**6), body=Body(b"{}"), target=target, rate=exchange.SAME
     )
     admitted: Any = SimpleNamespace(offer=offer, unasked=False, event=lambda outcome: outcome)
     process: Any = SimpleNamespace(store=store, spawn=asyncio.create_task)
-    asked: Any = SimpleNamespace(
-        fields={"messages": [{"role": "user", "content": "Hi"}]}, service_tier=None
-    )
-    return Attempt(asked=asked, admitted=admitted, process=process)
+    asked = Asked({"messages": [{"role": "user", "content": "Hi"}]}, "m")
+    applicant = Applicant(asked, CHAT, secret="", request_id="")
+    return Attempt(applicant=applicant, admitted=admitted, process=process)
 
 
 async def test_what_is_being_counted_is_settled_though_its_client_goes_away(

@@ -3,15 +3,16 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway import chat
 from gateway.errors import GatewayError, InvalidRequest, UnsupportedParameter
+from gateway.routes import chat
+from gateway.routes.asked import Asked
 
 pytestmark = pytest.mark.no_servers
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
 
-def parse(headers: dict[str, str] | None = None, **fields: Any) -> chat.ChatRequest:
+def parse(headers: dict[str, str] | None = None, **fields: Any) -> Asked:
     return chat.parse(orjson.dumps(HELLO | fields), headers=headers or {})
 
 
@@ -88,11 +89,11 @@ def test_the_larger_of_both_output_limits_counts() -> None:
 def test_usage_is_asked_for_on_streams_and_other_options_stay() -> None:
     asked = parse(stream=True, stream_options={"include_usage": False, "x": 1})
 
-    sent = orjson.loads(asked.body_for(upstream_model="up"))
+    sent = orjson.loads(chat.send(asked, "up").data)
 
     assert sent["stream_options"] == {"include_usage": True, "x": 1}
     assert sent["model"] == "up"
-    assert not asked.wants_usage
+    assert asked.hides_usage
 
 
 def test_unknown_fields_pass_through_and_doubled_names_become_one() -> None:
@@ -104,8 +105,8 @@ def test_unknown_fields_pass_through_and_doubled_names_become_one() -> None:
     asked = chat.parse(body, headers={})
 
     assert asked.output_tokens_asked == 2
-    assert orjson.loads(asked.body_for(upstream_model="m"))["zz"] == [1]
-    assert asked.body_for(upstream_model="m").count(b"max_tokens") == 1
+    assert orjson.loads(chat.send(asked, "m").data)["zz"] == [1]
+    assert chat.send(asked, "m").data.count(b"max_tokens") == 1
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_end_user_and_tags_are_taken_from_body_and_header_and_tags_are_not_sent_
 
     assert asked.end_user == "ann"
     assert asked.tags == ("a", "b", "c")
-    assert orjson.loads(asked.body_for(upstream_model="m"))["metadata"] == {"k": "v"}
+    assert orjson.loads(chat.send(asked, "m").data)["metadata"] == {"k": "v"}
 
 
 @pytest.mark.parametrize(

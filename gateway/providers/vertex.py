@@ -1,0 +1,64 @@
+"""
+Vertex AI by its OpenAI-compatible endpoint, for a service account's key or an access token
+(https://cloud.google.com/vertex-ai/generative-ai/docs/start/openai).
+"""
+
+import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+import orjson
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import Request
+from google.oauth2 import service_account
+
+from gateway.providers.gemini import GeminiAnswers
+from gateway.providers.provider import CredentialRefused, Outgoing, Provider, openai_paths
+from gateway.routes import CHAT
+
+SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+TOKEN_URL: Final = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, not a token
+ACCOUNTS_MAX: Final = 256
+
+
+async def authenticate(secret: str, outgoing: Outgoing) -> Mapping[str, str]:
+    """
+    Return an access token: the secret itself, or one that its service account is given.
+
+    :raises CredentialRefused: if Google gives none
+    """
+    if not secret.lstrip().startswith("{"):
+        return {"authorization": f"Bearer {secret}"}
+    account = _account(secret)
+    if not account.valid:
+        # google-auth waits for Google's answer: not here.
+        await asyncio.to_thread(_refresh, account)
+    return {"authorization": f"Bearer {account.token}"}
+
+
+@lru_cache(maxsize=ACCOUNTS_MAX)
+def _account(secret: str) -> service_account.Credentials:
+    try:
+        # A key may name where its tokens come from: nobody else is to be asked from here.
+        info = orjson.loads(secret) | {"token_uri": TOKEN_URL}
+        return service_account.Credentials.from_service_account_info(info, scopes=[SCOPE])  # type: ignore[no-any-return, no-untyped-call]  # theirs has no types
+    except (ValueError, TypeError) as error:
+        raise CredentialRefused("is no service account's key") from error
+
+
+def _refresh(account: service_account.Credentials) -> None:
+    try:
+        account.refresh(Request())  # type: ignore[no-untyped-call]  # as above
+    except GoogleAuthError as error:
+        raise CredentialRefused("Google gives it no access token") from error
+
+
+PROVIDER: Final = Provider(
+    slug="google",
+    name="Vertex AI",
+    hosts=("aiplatform.googleapis.com",),
+    paths=openai_paths(CHAT),
+    authenticate=authenticate,
+    answers={CHAT.name: GeminiAnswers()},
+)
