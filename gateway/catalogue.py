@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import Q, QuerySet
 
@@ -17,7 +18,10 @@ from budgets.models import AccountKind
 from budgets.snapshots import GLOBAL_SCOPE, version_of
 from gateway.database import Database
 from gateway.errors import Unavailable
-from gateway.models import Deployment
+from gateway.models import Deployment, RoutingRule
+from gateway.routing import fallbacks
+from gateway.routing.fallbacks import EVERY_MODEL, Override, Rule
+from gateway.routing.strategies import Strategy
 from spend import pricebook
 from spend.currencies import exchange, ratebook
 from spend.currencies.exchange import RateTable
@@ -82,6 +86,8 @@ class Catalogue:
     adjustments: Adjustments = field(default_factory=Adjustments)
     rates: RateTable = exchange.NO_RATES
     """What currencies are worth now; older rates stay in Postgres."""
+    rules: Mapping[tuple[int | None, str], Override] = field(default_factory=dict)
+    """How models are routed, by organization (None: everybody's) and model name."""
 
     def group(self, name: str, *, organization_id: int) -> list[Target]:
         """Return the deployments of that name which this organization may use."""
@@ -96,6 +102,20 @@ class Catalogue:
         for name in sorted(self.groups):
             if group := self.group(name, organization_id=organization_id):
                 yield name, group[0]
+
+    def rule_for(self, model: str, organization_id: int) -> Rule:
+        """
+        Return how an organization's requests for a model are routed: by its own rule for it, where
+        that says nothing by everybody's, by the rules for every model, by the settings.
+        """
+        default = Rule(Strategy(settings.GATEWAY_ROUTING_STRATEGY), settings.GATEWAY_RETRIES)
+        if not self.rules:
+            return default
+        keys = (
+            (None, EVERY_MODEL), (organization_id, EVERY_MODEL),
+            (None, model), (organization_id, model),
+        )  # fmt: skip
+        return fallbacks.combined(default, map(self.rules.get, keys))
 
     def accounts_of(
         self, target: Target, *, asked: str
@@ -129,7 +149,12 @@ def read_catalogue(*, today: date) -> Catalogue:
         snapshots.closed_platform_accounts(),
         pricebook.adjustments(),
         ratebook.read_table(on=today),
+        {(each.organization_id, each.model_name): each.override() for each in _rules()},
     )
+
+
+def _rules() -> QuerySet[RoutingRule]:
+    return RoutingRule.objects.order_by("id")
 
 
 def find_target(*, name: str, organization_id: int) -> Target | None:
