@@ -13,6 +13,7 @@ from gateway.api.models import (
     ModelInfo,
     ModelNew,
 )
+from gateway.api.routing_rules import RoutingRuleDelete, RoutingRules
 from spend.admin import reports
 
 admin.autodiscover()
@@ -42,6 +43,8 @@ urlpatterns = [
         DeploymentBudgetDelete.as_view(),
         name="deployment-budget-delete",
     ),
+    path("api/v1/routing-rules", RoutingRules.as_view(), name="routing-rules"),
+    path("api/v1/routing-rules/delete", RoutingRuleDelete.as_view(), name="routing-rule-delete"),
     path("", include("gateway.urls")),
 ]
 
