@@ -21,6 +21,7 @@ usage: costplatform COMMAND [--help] …
   prices         compare price lists with the price book, and take over what is approved
   recorder       write finished calls to the ledger
   sandbox        a provider that costs nothing, for trying things out
+  apply-config   make routing and providers' budgets what a file of settings says
   seed           make the first admin, the demo key and the price book, where missing
 
 Any other command is Django's (`costplatform migrate`, `costplatform help`).

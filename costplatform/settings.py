@@ -180,6 +180,16 @@ GATEWAY_ON_STORE_FAILURE = env.choice("GATEWAY_ON_STORE_FAILURE", "reject", of=(
 """Whether requests pass unchecked while the live store is away; they are charged afterwards."""
 GATEWAY_ON_UNPRICED = env.choice("GATEWAY_ON_UNPRICED", "refuse", of=("refuse", "allow"))
 """Whether models without a price may be called; the cost is added once they have one."""
+GATEWAY_ROUTING_STRATEGY = env.choice(
+    "GATEWAY_ROUTING_STRATEGY",
+    "weighted",
+    of=(
+        "weighted", "least_busy", "lowest_cost", "latency", "time_to_first_token", "availability",
+    ),
+)  # fmt: skip
+"""In which order the deployments of a model are tried, where no routing rule says so."""
+GATEWAY_RETRIES = env.integer("GATEWAY_RETRIES", 2, low=0, high=5)
+"""How many further deployments of a model are tried after a failure, where no rule says so."""
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")

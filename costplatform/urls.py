@@ -13,6 +13,14 @@ from gateway.api.models import (
     ModelInfo,
     ModelNew,
 )
+from gateway.api.router import (
+    ConfigUpdate,
+    FallbackNew,
+    FallbackOf,
+    RouterFieldList,
+    RouterSettingsNow,
+)
+from gateway.api.routing_rules import RoutingRuleDelete, RoutingRules
 from spend.admin import reports
 
 admin.autodiscover()
@@ -42,6 +50,13 @@ urlpatterns = [
         DeploymentBudgetDelete.as_view(),
         name="deployment-budget-delete",
     ),
+    path("fallback", FallbackNew.as_view(), name="fallback-new"),
+    path("fallback/<path:model>", FallbackOf.as_view(), name="fallback-of"),
+    path("router/settings", RouterSettingsNow.as_view(), name="router-settings"),
+    path("router/fields", RouterFieldList.as_view(), name="router-fields"),
+    path("config/update", ConfigUpdate.as_view(), name="config-update"),
+    path("api/v1/routing-rules", RoutingRules.as_view(), name="routing-rules"),
+    path("api/v1/routing-rules/delete", RoutingRuleDelete.as_view(), name="routing-rule-delete"),
     path("", include("gateway.urls")),
 ]
 

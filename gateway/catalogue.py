@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import Q, QuerySet
 
@@ -19,8 +20,11 @@ from budgets.snapshots import GLOBAL_SCOPE, version_of
 from gateway import providers
 from gateway.database import Database
 from gateway.errors import Unavailable
-from gateway.models import Deployment, WhenClientLeaves
+from gateway.models import Deployment, RoutingRule, WhenClientLeaves
 from gateway.providers import Provider
+from gateway.routing import fallbacks
+from gateway.routing.fallbacks import EVERY_MODEL, Override, Rule
+from gateway.routing.strategies import Strategy
 from spend import pricebook
 from spend.currencies import exchange, ratebook
 from spend.currencies.exchange import RateTable
@@ -96,6 +100,8 @@ class Catalogue:
     """The deployments of each name that ends with a wildcard, the longest name first."""
     found: dict[str, tuple[Target, ...]] = field(default_factory=dict)
     """What was asked for by such a name, as it was looked up."""
+    rules: Mapping[tuple[int | None, str], Override] = field(default_factory=dict)
+    """How models are routed, by organization (None: everybody's) and model name."""
 
     def pattern_for(self, name: str) -> tuple[Target, ...]:
         """Return the deployments of the longest wildcard that a name without its own fits."""
@@ -117,6 +123,20 @@ class Catalogue:
         for name in sorted(self.groups):
             if group := self.group(name, organization_id=organization_id):
                 yield name, group[0]
+
+    def rule_for(self, model: str, organization_id: int) -> Rule:
+        """
+        Return how an organization's requests for a model are routed: by its own rule for it, where
+        that says nothing by everybody's, by the rules for every model, by the settings.
+        """
+        default = Rule(Strategy(settings.GATEWAY_ROUTING_STRATEGY), settings.GATEWAY_RETRIES)
+        if not self.rules:
+            return default
+        keys = (
+            (None, EVERY_MODEL), (organization_id, EVERY_MODEL),
+            (None, model), (organization_id, model),
+        )  # fmt: skip
+        return fallbacks.combined(default, map(self.rules.get, keys))
 
     def accounts_of(
         self, target: Target, *, asked: str
@@ -157,6 +177,7 @@ def read_catalogue(*, today: date) -> Catalogue:
             for name in sorted(groups, key=len, reverse=True)
             if name.endswith(WILDCARD)
         ),
+        {(each.organization_id, each.model_name): each.override() for each in _rules()},
     )
 
 
@@ -166,6 +187,10 @@ def concrete(target: Target, *, name: str) -> Target:
     upstream_model = target.upstream_model.replace(WILDCARD, rest)
     listed = pricebook.listed(provider=target.provider, name=upstream_model)
     return replace(target, upstream_model=upstream_model, listed=listed, pattern=target.model_name)
+
+
+def _rules() -> QuerySet[RoutingRule]:
+    return RoutingRule.objects.order_by("id")
 
 
 def find_target(*, name: str, organization_id: int) -> Target | None:

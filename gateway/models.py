@@ -1,6 +1,7 @@
 """Where requests go: deployments, and the credentials they use."""
 
 import re
+from typing import Final
 
 from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -9,6 +10,10 @@ from django.db.models import Q
 
 from budgets.fields import NAME_LENGTH_MAX, PublicIdField
 from budgets.models import TAG_BYTES_MAX, Organization
+from gateway.routing import words
+from gateway.routing.causes import Cause
+from gateway.routing.fallbacks import FALLBACKS_MAX, RETRIES_MAX, Override
+from gateway.routing.strategies import Strategy
 
 WEIGHT_MAX = 1_000
 REGION_LENGTH_MAX = 32
@@ -100,3 +105,96 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_name} → {self.provider}/{self.upstream_model}"
+
+
+class StrategyChoice(models.TextChoices):
+    """The strategies in words."""
+
+    WEIGHTED = Strategy.WEIGHTED, "By weight"
+    LEAST_BUSY = Strategy.LEAST_BUSY, "The least busy first"
+    LOWEST_COST = Strategy.LOWEST_COST, "The lowest cost of the request first"
+    LATENCY = Strategy.LATENCY, "The fastest first"
+    TIME_TO_FIRST_TOKEN = Strategy.TIME_TO_FIRST_TOKEN, "The fastest to begin first"
+    AVAILABILITY = Strategy.AVAILABILITY, "The most reliable first"
+
+
+FALLBACK_FIELDS: Final = {
+    Cause.DEFAULT: "fallbacks",
+    Cause.CONTEXT_WINDOW: "context_window_fallbacks",
+    Cause.CONTENT_POLICY: "content_policy_fallbacks",
+    Cause.BUDGET: "budget_fallbacks",
+}
+"""The field of a rule that names the models for each cause."""
+
+
+class RoutingRule(models.Model):
+    """
+    How requests for a model are routed; null in a field is: as the more general rule says.
+
+    The most particular comes first: an organization's rule for the model, everybody's for it, the
+    organization's for every model (``*``), everybody's for every model, the settings.
+    """
+
+    model_name = models.CharField(max_length=NAME_LENGTH_MAX, db_index=True)
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="routing_rules",
+        help_text="Empty: for every organization.",
+    )  # fmt: skip
+    strategy = models.CharField(max_length=24, choices=StrategyChoice, null=True, blank=True)  # noqa: DJ001  # null is: as the more general rule
+    retries = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=[MaxValueValidator(RETRIES_MAX)]
+    )
+    fallbacks = ArrayField(
+        models.CharField(max_length=NAME_LENGTH_MAX), null=True, blank=True,
+        help_text="Models to try when none of its deployments answers.",
+    )  # fmt: skip
+    context_window_fallbacks = ArrayField(
+        models.CharField(max_length=NAME_LENGTH_MAX), null=True, blank=True,
+        help_text="Models to try when a request is too long for it.",
+    )  # fmt: skip
+    content_policy_fallbacks = ArrayField(
+        models.CharField(max_length=NAME_LENGTH_MAX), null=True, blank=True,
+        help_text="Models to try when its provider refuses the content.",
+    )  # fmt: skip
+    budget_fallbacks = ArrayField(
+        models.CharField(max_length=NAME_LENGTH_MAX), null=True, blank=True,
+        help_text="Models to try when a budget has no room for it.",
+    )  # fmt: skip
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("model_name", "organization_id")
+        constraints = [
+            models.UniqueConstraint(
+                name="routing_rule_once_per_model_and_organization",
+                fields=["organization", "model_name"],
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                name="routing_rule_retries_in_range",
+                condition=Q(retries=None) | Q(retries__lte=RETRIES_MAX),
+            ),
+            models.CheckConstraint(
+                name="routing_rule_lists_bounded",
+                # Null has no length, and passes.
+                condition=Q(
+                    fallbacks__len__lte=FALLBACKS_MAX,
+                    context_window_fallbacks__len__lte=FALLBACKS_MAX,
+                    content_policy_fallbacks__len__lte=FALLBACKS_MAX,
+                    budget_fallbacks__len__lte=FALLBACKS_MAX,
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return words.in_words(self.model_name, self.override())
+
+    def override(self) -> Override:
+        """Return what the rule says, as routing needs it."""
+        lists = {cause: getattr(self, name) for cause, name in FALLBACK_FIELDS.items()}
+        return Override(
+            strategy=None if self.strategy is None else Strategy(self.strategy),
+            retries=self.retries,
+            fallbacks={cause: tuple(names) for cause, names in lists.items() if names is not None},
+        )

@@ -9,12 +9,14 @@ from urllib.parse import SplitResult, urlsplit
 from budgets import money
 from budgets.changes import change, unique
 from budgets.errors import InvalidInput
+from budgets.models import TAG_BYTES_MAX
 from gateway import vault
 from gateway.models import Credential, Deployment
 from spend.price_terms import RATE_MAX
 from spend.pricebook import OVERRIDE_FIELDS
 
 GLOBAL_SCOPE: Final = 0
+DEPLOYMENT_TAGS_MAX: Final = 16
 RATE_DECIMALS_MAX: Final = 18
 SECRET_LENGTH_MAX: Final = 4_096
 _URL_CHARACTERS: Final = re.compile(r"[!-~]+")
@@ -93,7 +95,17 @@ def _check(deployment: Deployment) -> None:
         raise InvalidInput("api_base", "must be an http or https URL")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise InvalidInput("api_base", "must have no user, query or fragment")
+    _check_tags(deployment.tags)
     deployment.price_override = checked_override(deployment.price_override)
+
+
+def _check_tags(tags: list[str]) -> None:
+    if len(tags) > DEPLOYMENT_TAGS_MAX:
+        raise InvalidInput("tags", f"must not be more than {DEPLOYMENT_TAGS_MAX}")
+    if len(set(tags)) < len(tags):
+        raise InvalidInput("tags", "must not have one twice")
+    if not all(0 < len(tag.encode()) <= TAG_BYTES_MAX for tag in tags):
+        raise InvalidInput("tags", f"must have 1 to {TAG_BYTES_MAX} bytes each")
 
 
 def _parts(url: str) -> SplitResult:

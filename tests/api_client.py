@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
@@ -71,6 +72,10 @@ class Api:
             path, data=content, content_type=JSON, headers=self._authorization()
         )
         return _reply(response)
+
+    def delete(self, path: str, query: Mapping[str, Any] | None = None) -> Reply:
+        asked = urlencode(query or {}, doseq=True)
+        return _reply(self.client.delete(f"{path}?{asked}", headers=self._authorization()))
 
     def get(
         self,

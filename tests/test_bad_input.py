@@ -42,6 +42,7 @@ from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
 from gateway.api.costs import Objects
 from gateway.api.costs import Reply as ReplyField
+from gateway.api.router_inputs import FallbackLists
 from spend.api.cost_config import Fraction, Margin, MarginParts
 from spend.api.exchange_rates import RateText
 from spend.api.fields import FactorText, Instant, NumberText
@@ -135,6 +136,7 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
 
 
 IN_PATHS: Final = {
+    "<path:model>": "some-model",
     "<path:key>": "sk-0123456789abcdef",
     "<int:rerating_id>": "987654321",
     "<int:proposal_id>": "987654322",
@@ -168,7 +170,13 @@ class Endpoint:
         return (api.patch if self.method == "patch" else api.post)(f"/{self.path}", body)
 
     def ask(self, query: dict[str, Any]) -> Reply:
-        return master().get(f"/{self.path}", query)
+        api = master()
+        return (api.delete if self.method == "delete" else api.get)(f"/{self.path}", query)
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether its fields stand in the query string."""
+        return self.method in {"get", "delete"}
 
 
 def endpoints() -> Iterator[Endpoint]:
@@ -176,7 +184,7 @@ def endpoints() -> Iterator[Endpoint]:
         view = getattr(pattern.callback, "cls", None)
         if view is None or not issubclass(view, ManagementView):
             continue
-        for method in ("get", "post", "patch"):
+        for method in ("get", "post", "patch", "delete"):
             if hasattr(view, method):
                 path = str(pattern.pattern)
                 for part, sample in IN_PATHS.items():
@@ -193,8 +201,8 @@ def patterns(given: Sequence[URLPattern | URLResolver]) -> Iterator[URLPattern]:
 
 
 ALL: Final = tuple(endpoints())
-WRITES: Final = [each for each in ALL if each.method != "get"]
-READS: Final = [each for each in ALL if each.method == "get"]
+WRITES: Final = [each for each in ALL if not each.is_asked]
+READS: Final = [each for each in ALL if each.is_asked]
 
 
 # --- What is right ---------------------------------------------------------------------
@@ -354,11 +362,20 @@ def wrong_reply(_: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
 
 
+def wrong_fallbacks(_: Any) -> Iterator[str]:
+    yield from (*STRINGS, *NUMBERS, *BOOLEANS, *OBJECTS, *NOT_JSON, "[1]", "[null]", '["a"]')
+    yield from ('[{"a": 1}]', '[{"a": "b"}]', '[{"a": [1]}]', '[{"": ["b"]}]', '[{"a": null}]')
+    yield from ('[{"a": ["b"]}, {"a": ["c"]}]', '[{"a\\u0000": ["b"]}]', '[{"a": ["\\ud800"]}]')
+    yield from (json.dumps([{"x" * 256: ["b"]}]), json.dumps([{str(n): []} for n in range(1_001)]))
+
+
 def wrong_by_name(field: Any) -> Iterator[str]:
     yield from (*STRINGS, *NUMBERS, *BOOLEANS, *LISTS, *NOT_JSON)
     yield from ('{"": 1}', '{"a\\u0000b": 1}', '{"\\ud800": 1}')
     yield from (json.dumps({"x" * 256: 1}), json.dumps({f"m{n}": 1 for n in range(101)}))
-    yield from ('{"a": null}', '{"a": []}', '{"a": -1}', '{"a": true}')
+    yield from ('{"a": []}', '{"a": -1}', '{"a": true}')
+    if not field.child.allow_null:
+        yield '{"a": null}'
     yield '{"a": "0"}' if isinstance(field.child, FactorText) else '{"a": "1"}'
 
 
@@ -372,6 +389,7 @@ WRONG: Final[dict[Any, Callable[[Any], Iterator[str]]]] = {
     Metadata: wrong_metadata,
     Margin: wrong_margin,
     ByName: wrong_by_name,
+    FallbackLists: wrong_fallbacks,
     Objects: wrong_objects,
     ReplyField: wrong_reply,
     serializers.ListSerializer: wrong_members,
@@ -541,13 +559,13 @@ def test_what_we_do_not_have_is_taken_with_its_default_only(endpoint: Endpoint) 
     wanted = endpoint.takes()
     base = valid_body(wanted)
     for name, default in wanted.unsupported.items():
-        taken = [default] if endpoint.method == "get" else [default, None]
+        taken = [default] if endpoint.is_asked else [default, None]
         for value in taken:
             assert name not in checked(endpoint.takes, {**base, name: value})
         for value in ("something", "12345"):
             reply = (
                 endpoint.ask({**base, name: value})
-                if endpoint.method == "get"
+                if endpoint.is_asked
                 else endpoint.send(json.dumps({**base, name: value}))
             )
             assert reply.error["code"] == "unsupported_field", (name, value)

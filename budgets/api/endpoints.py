@@ -111,7 +111,7 @@ class ManagementView(APIView):
     """A view whose changes are those of the master key, the only one that gets in."""
 
     content_negotiation_class = OneFormat
-    http_method_names = ["get", "head", "post", "patch"]
+    http_method_names = ["get", "head", "post", "patch", "delete"]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -130,16 +130,17 @@ def endpoint(
     """
     Make a view's method out of one that takes checked fields and returns what is to be told.
 
-    ``takes`` checks the body, or for GET the query string; ``answers`` writes the answer, and
-    describes it unless ``described_as`` does. What is a response already, as a file is, stays so.
+    ``takes`` checks the body, or for GET and DELETE the query string; ``answers`` writes the
+    answer, and describes it unless ``described_as`` does. What is a response already, as a file is,
+    stays so.
     """
 
     def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponse]:
-        is_read = method.__name__ == "get"
+        in_query = method.__name__ in {"get", "delete"}
 
         @wraps(method)
         def handle(self: ManagementView, request: Request, **path: str) -> HttpResponse:
-            asked = checked(takes, _query(request) if is_read else _body(request))
+            asked = checked(takes, _query(request) if in_query else _body(request))
             with acting(ACTOR):
                 told = method(self, asked, **path)
             if isinstance(told, HttpResponse):
@@ -151,8 +152,8 @@ def endpoint(
         handle.takes = takes  # type: ignore[attr-defined]  # tests ask what every endpoint takes
         described = extend_schema(
             operation_id=operation_id,
-            request=None if is_read else takes,
-            parameters=[takes] if is_read and takes().fields else [],
+            request=None if in_query else takes,
+            parameters=[takes] if in_query and takes().fields else [],
             responses={200: described_as or answers(many=many), "4XX": ErrorAnswer},
         )
         result: Callable[..., HttpResponse] = described(handle)

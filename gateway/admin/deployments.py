@@ -15,14 +15,15 @@ from django.utils.safestring import SafeString
 
 from budgets import display, money
 from budgets.admin.base import ServiceAdmin, chosen
-from budgets.admin.forms import ExactDecimalField
+from budgets.admin.forms import ExactDecimalField, LinesField
 from budgets.admin.lists import blocked_state, link, page_of, two_lines
 from budgets.admin.platform import section
-from budgets.admin.theme import ChangeList, TextInput, URLInput, action
+from budgets.admin.theme import ChangeList, Select, TextInput, URLInput, action
+from budgets.models import TAG_BYTES_MAX
 from gateway import connection_test, providers, services
 from gateway.admin import platform
 from gateway.admin.credentials import secret_field
-from gateway.models import Deployment
+from gateway.models import Deployment, WhenClientLeaves
 from spend.admin.price_words import in_and_out, unpriced
 from spend.components import Component
 from spend.models import PriceVersion, Provider
@@ -32,7 +33,7 @@ from spend.queries import models_named, price_in_force
 
 FIELDS: Final = (
     "organization", "model_name", "provider", "upstream_model", "api_base", "weight",
-    "region",
+    "region", "api_version", "tags", "when_client_leaves",
     "input_tokens_max", "output_tokens_max", "blocked", "model_info",
 )  # fmt: skip
 USUAL_RATES: Final = (
@@ -43,6 +44,10 @@ OTHER_RATES: Final = tuple(
     name for name in OVERRIDE_FIELDS if name not in {rate for pair in USUAL_RATES for rate in pair}
 )
 TOKENS_PRICED_AT_ONCE: Final = Decimal(10**6)
+ROUTING_HELP: Final = (
+    "In which order the deployments of a model are tried, and which model takes over, is said by"
+    " routing rules. How many requests and how much money it may take, by the budgets below."
+)
 
 
 def rate_field(component: Component) -> forms.DecimalField:
@@ -88,6 +93,20 @@ class DeploymentForm(forms.ModelForm):
         help_text="Up to and with /v1. Empty: the known provider’s own.",
     )
     api_key = secret_field(label="Provider’s key")
+    tags = LinesField(
+        length_max=TAG_BYTES_MAX,
+        help_text=(
+            "One a line. Requests that carry one of them go here, others do not. The tag default:"
+            " also what fits no other deployment."
+        ),
+    )
+    when_client_leaves = forms.ChoiceField(
+        label="When a caller goes away",
+        choices=WhenClientLeaves.choices,
+        initial=WhenClientLeaves.DRAIN,
+        help_text="Providers bill what they produce, whether somebody reads it or not.",
+        widget=Select,
+    )
     input_cost_per_token = rate_field(Component.INPUT)
     output_cost_per_token = rate_field(Component.OUTPUT)
     cache_read_input_token_cost = rate_field(Component.CACHED_READ)
@@ -168,9 +187,15 @@ class DeploymentAdmin(ServiceAdmin):
         return (
             (None, {"fields": ("model_name", "organization", "weight", "blocked")}),
             ("Upstream", {
-                "fields": ("provider", "upstream_model", "api_base", "region", "api_key"),
+                "fields": (
+                    "provider", "upstream_model", "api_base", "region", "api_version", "api_key",
+                ),
             }),
             *self._price_fieldsets(request, obj),
+            ("Routing", {
+                "fields": ("tags", "when_client_leaves"),
+                "description": ROUTING_HELP,
+            }),
             ("Bounds", {"fields": (("input_tokens_max", "output_tokens_max"),)}),
             *(about if obj else ()),
         )  # fmt: skip

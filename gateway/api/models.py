@@ -17,20 +17,27 @@ from budgets.api.endpoints import Answer, Asked, Defaults, ManagementView, Stric
 from budgets.api.fields import (
     OPTIONAL,
     Amount,
+    BudgetDuration,
     Flag,
+    LabelText,
     Parsed,
     ProviderName,
     PublicId,
     QueryWhole,
     Text,
+    TextList,
     Whole,
 )
+from budgets.api.fields import Rate as RateLimit
 from budgets.api.inputs import Paged
 from budgets.api.label_answers import Message
 from budgets.api.platform_answers import DeploymentBudget, PlatformView
+from budgets.changes import change
 from budgets.errors import InvalidInput, NotFound
-from budgets.models import AccountKind
+from budgets.models import TAG_BYTES_MAX, AccountKind
 from budgets.queries import PAGE_SIZE_MAX
+from budgets.snapshots import GLOBAL_SCOPE
+from gateway.api.deployment_limits import limits_of, set_limits
 from gateway.models import REGION, REGION_LENGTH_MAX, WEIGHT_MAX, Deployment
 from gateway.providers import base_url_of
 from gateway.services import (
@@ -51,13 +58,11 @@ UNSUPPORTED_PARAMS: Final[Defaults] = {
     "aws_access_key_id": None,
     "aws_region_name": None,
     "aws_secret_access_key": None,
-    "budget_duration": None,
     "configurable_clientside_auth_params": None,
     "drop_params": False,
     "input_cost_per_second": None,
     "litellm_credential_name": None,
     "litellm_trace_id": None,
-    "max_budget": None,
     "max_file_size_mb": None,
     "max_retries": None,
     "merge_reasoning_content_in_choices": False,
@@ -65,11 +70,8 @@ UNSUPPORTED_PARAMS: Final[Defaults] = {
     "model_info": {},
     "organization": None,
     "output_cost_per_second": None,
-    "rpm": None,
     "stream_timeout": None,
-    "tags": [],
     "timeout": None,
-    "tpm": None,
     "use_in_pass_through": False,
     "use_litellm_proxy": False,
     "vertex_credentials": None,
@@ -132,6 +134,11 @@ class ModelParams(Strict):
     api_key = ProviderKey(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
     weight = Whole(min_value=1, max_value=WEIGHT_MAX, **OPTIONAL)
     region_name = Region(**OPTIONAL)
+    tags = TextList(child=LabelText(bytes_max=TAG_BYTES_MAX), **OPTIONAL)
+    rpm = RateLimit(**OPTIONAL)
+    tpm = RateLimit(**OPTIONAL)
+    max_budget = Amount(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
     input_cost_per_token = Rate(**OPTIONAL)
     output_cost_per_token = Rate(**OPTIONAL)
     cache_read_input_token_cost = Rate(**OPTIONAL)
@@ -185,6 +192,7 @@ class ModelView:
     deployment: Deployment
     listed: Model | None
     price: PriceVersion | None
+    limits: Mapping[str, Any]
 
     @property
     def params(self) -> dict[str, Any]:
@@ -195,6 +203,8 @@ class ModelView:
             "api_base": deployment.api_base,
             "weight": deployment.weight,
             **({"region_name": deployment.region} if deployment.region else {}),
+            **({"tags": deployment.tags} if deployment.tags else {}),
+            **self.limits,
             **{name: Decimal(rate) for name, rate in deployment.price_override.items()},
         }
 
@@ -255,14 +265,16 @@ class ModelNew(ManagementView):
     @endpoint(takes=NewModel, answers=ModelRow)
     def post(self, asked: Asked) -> ModelView:
         """Add an upstream to the group of deployments that serve a model name."""
-        values, params = _values(asked), asked["litellm_params"]
+        values, params, now = _values(asked), asked["litellm_params"], timezone.now()
         try:
-            deployment = create_deployment(values=values, api_key=params.get("api_key"))
+            with change(scope=GLOBAL_SCOPE):  # all of it, or nothing
+                deployment = create_deployment(values=values, api_key=params.get("api_key"))
+                set_limits(deployment=deployment, params=params, now=now)
         except InvalidInput as error:
             if "." in error.field:
                 raise
             raise InvalidInput(f"litellm_params.{error.field}", error.problem) from error
-        return _views([deployment], at=timezone.now())[0]
+        return _views([deployment], at=now)[0]
 
 
 class ModelInfo(ManagementView):
@@ -331,11 +343,13 @@ def _deployment(public_id: str, *, field: str) -> Deployment:
 def _views(deployments: Iterable[Deployment], *, at: datetime) -> list[ModelView]:
     deployments = list(deployments)
     listed = models_named((each.provider, each.upstream_model) for each in deployments)
+    limits = limits_of(deployments)
     return [
         ModelView(
             each,
             model,
             price_in_force(model, at=at, organization_id=each.organization_id) if model else None,
+            limits[each.pk],
         )
         for each in deployments
         for model in [listed.get((each.provider, each.upstream_model))]
@@ -352,6 +366,7 @@ def _values(asked: Asked) -> dict[str, Any]:
         "api_base": params.get("api_base") or _preset(provider),
         "weight": params.get("weight") or 1,
         "region": params.get("region_name") or "",
+        "tags": params.get("tags") or [],
         "price_override": {
             name: params[name] for name in OVERRIDE_FIELDS if params.get(name) is not None
         },

@@ -29,7 +29,7 @@ def test_every_field_of_every_endpoint_is_described(schema: dict[str, Any]) -> N
     for endpoint in ALL:
         path = f"/{endpoint.template}"
         described = schema["paths"][path][endpoint.method]
-        if endpoint.method == "get":
+        if endpoint.is_asked:
             names = {
                 each["name"] for each in described.get("parameters", ()) if each["in"] == "query"
             }

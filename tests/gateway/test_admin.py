@@ -135,6 +135,44 @@ def test_a_form_saved_as_it_is_keeps_rates_and_key(deployment: Deployment, root:
     assert deployment.credential_id == before
 
 
+def test_tags_version_and_what_becomes_of_answers_are_set_in_the_form(
+    deployment: Deployment, root: Client
+) -> None:
+    url = Pages(Deployment).url("change", deployment.pk)
+
+    save(
+        root, url, tags="eu\n gdpr \n", api_version="2025-04-01-preview",
+        when_client_leaves="cancel",
+    )  # fmt: skip
+
+    deployment.refresh_from_db()
+    assert deployment.tags == ["eu", "gdpr"]
+    assert deployment.api_version == "2025-04-01-preview"
+    assert deployment.when_client_leaves == "cancel"
+    save(root, url)
+    deployment.refresh_from_db()
+    assert deployment.tags == ["eu", "gdpr"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"tags": "\n".join(str(n) for n in range(17))}, "tags"),
+        ({"tags": "é" * 129}, "tags"),
+        ({"api_version": "2025 04"}, "api_version"),
+        ({"when_client_leaves": "wait"}, "when_client_leaves"),
+    ],
+)
+def test_what_does_not_fit_of_them_is_told_at_its_field(
+    changed: dict[str, str], field: str, deployment: Deployment, root: Client
+) -> None:
+    answer = save(root, Pages(Deployment).url("change", deployment.pk), **changed)
+
+    assert field in errors_of(answer)
+    kept = Deployment.objects.get(pk=deployment.pk)
+    assert (kept.tags, kept.api_version, kept.when_client_leaves) == ([], "", "drain")
+
+
 def test_every_rate_that_a_deployment_may_have_has_its_input() -> None:
     assert set(pricebook.OVERRIDE_FIELDS) <= set(DeploymentForm.base_fields)
 

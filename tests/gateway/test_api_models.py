@@ -208,6 +208,53 @@ def test_a_deployment_may_be_of_one_organization(cast: Cast) -> None:
     assert (unknown.status, unknown.error["param"]) == (404, "model_info.organization_id")
 
 
+def test_tags_say_which_requests_go_there() -> None:
+    made = make(tags=["eu", "gdpr"])
+
+    assert Deployment.objects.get(public_id=made["model_id"]).tags == ["eu", "gdpr"]
+    assert info_of(made)["litellm_params"]["tags"] == ["eu", "gdpr"]
+    assert "tags" not in make()["litellm_params"]
+
+
+@pytest.mark.parametrize("tags", [["a", "a"], [str(n) for n in range(17)], [""], ["é" * 129]])
+def test_tags_are_bounded_and_each_there_once(tags: list[str]) -> None:
+    name = new_id("model")
+    body = {"model_name": name, "litellm_params": {"model": "openai/m", "tags": tags}}
+
+    reply = api().post("/model/new", body)
+
+    assert (reply.status, reply.error["param"][:19]) == (400, "litellm_params.tags")
+    assert not Deployment.objects.filter(model_name=name).exists()
+
+
+def test_limits_beside_its_parameters_are_the_deployments_budget() -> None:
+    limits: dict[str, Any] = {"rpm": 60, "tpm": 100_000, "max_budget": 12, "budget_duration": "30d"}
+
+    made = make(**limits)
+
+    told = info_of(made)["litellm_params"]
+    assert {name: told[name] for name in limits} == {**limits, "budget_duration": "1mo"}
+    listed = api().told("/api/v1/deployment-budgets", size=100)
+    (budget,) = [each for each in listed if each["deployment_id"] == made["model_id"]]
+    assert (budget["rpm_limit"], budget["tpm_limit"]) == (60, 100_000)
+    assert (budget["max_budget"], budget["budget_duration"]) == ("12", "1mo")
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [({"budget_duration": "1d"}, "budget_duration"), ({"tags": ["a", "a"], "rpm": 1}, "tags")],
+)
+def test_limits_that_do_not_fit_make_no_deployment(params: dict[str, Any], field: str) -> None:
+    name = new_id("model")
+
+    reply = api().post(
+        "/model/new", {"model_name": name, "litellm_params": {"model": "openai/m", **params}}
+    )
+
+    assert (reply.status, reply.error["param"]) == (400, f"litellm_params.{field}")
+    assert not Deployment.objects.filter(model_name=name).exists()
+
+
 def test_an_id_is_taken_once() -> None:
     body = {
         "model_name": "m",
