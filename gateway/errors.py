@@ -6,6 +6,8 @@ GatewayError
 │   AccountClosed, ModelForbidden                                            who asks
 ├── InvalidRequest, ModelNotFound, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
+├── BodyTooLarge, BodyTooSlow, BodyEncoded,
+│   HeadTooLarge, HeadTooSlow, InvalidHttp                                     how it comes
 ├── LimitRefused                                              a budget on the path
 ├── Unavailable                                               we cannot tell whether it may spend
 └── UpstreamFailed                                            the provider gave no answer
@@ -90,6 +92,24 @@ class BodyTooLarge(GatewayError):
 
 class BodyTooSlow(GatewayError):
     status, code = 408, "request_timeout"
+
+
+class HeadTooLarge(GatewayError):
+    status, code = 431, "headers_too_large"
+
+
+class HeadTooSlow(GatewayError):
+    status, code = 408, "request_timeout"
+
+
+class InvalidHttp(GatewayError):
+    """What has come could be read in two ways, or is no HTTP at all."""
+
+    code = "invalid_http"
+
+
+class BodyEncoded(GatewayError):
+    status, code = 415, "unsupported_content_encoding"
 
 
 class ModelNotFound(GatewayError):
