@@ -11,7 +11,6 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402  # Django must be 
 from django.conf import settings  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 
-from costplatform.limits import limited  # noqa: E402
 from gateway import lane, process  # noqa: E402
 from gateway.lane import Message, Receive, Send  # noqa: E402
 
@@ -22,7 +21,7 @@ async def http(scope: Message, receive: Receive, send: Send) -> None:
     if settings.GATEWAY_LANE and lane.takes(scope):
         await lane.app(scope, receive, send)
     else:
-        await limited(_django, scope, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
+        await _django(scope, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
 
 
 async def lifespan(scope: Message, receive: Receive, send: Send) -> None:

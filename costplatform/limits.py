@@ -1,52 +1,86 @@
-"""Bounds on what Django is handed: bodies without an end, and clients that never finish one."""
+"""
+What one connection may take, and all of a web process together: from the environment, checked.
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
+Read by the settings and, before Django may be loaded, by the web process.
+"""
 
-from django.conf import settings
+import logging
+import resource
+from dataclasses import dataclass, replace
+from typing import Final
 
-from gateway import pipeline
-from gateway.errors import BodyTooLarge
-from gateway.lane import Message, Receive, Send, send_reply
+from costplatform import env
 
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+log = logging.getLogger(__name__)
 
-
-async def limited(app: App, scope: Message, receive: Receive, send: Send) -> None:
-    """Run ``app`` with a body of bounded size and time; one announced as too large is refused."""
-    if _announced(scope) > settings.GATEWAY_BODY_BYTES_MAX:
-        limit = settings.GATEWAY_BODY_BYTES_MAX
-        error = BodyTooLarge(f"The body may have {limit} bytes at most.")
-        await send_reply(pipeline.refused(error), send)
-        return
-    await app(scope, _Bounded(receive), send)
+OPEN_FILES_KEPT: Final = 256
+"""Of a process's open files, those that are neither clients nor upstreams."""
 
 
-class _Bounded:
-    """Passes messages on; a body that grows too large or comes too slowly counts as a hang-up."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._bytes = 0
-        self._until = time.monotonic() + settings.GATEWAY_BODY_SECONDS_MAX
-        self._is_whole = False
-
-    async def __call__(self) -> Message:
-        if self._is_whole:
-            return await self._receive()
-        try:
-            async with asyncio.timeout(self._until - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            return {"type": "http.disconnect"}
-        self._bytes += len(message.get("body", b""))
-        self._is_whole = not message.get("more_body", False)
-        if self._bytes > settings.GATEWAY_BODY_BYTES_MAX:
-            return {"type": "http.disconnect"}
-        return message
+@dataclass(frozen=True, slots=True)
+class Limits:
+    connections: int
+    head_seconds: int
+    idle_seconds: int
+    unread_seconds: int
+    body_seconds: int
+    body_bytes: int
+    body_bytes_per_second: int
+    bodies_bytes: int
 
 
-def _announced(scope: Message) -> int:
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    return int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+def from_environment() -> Limits:
+    """Return the limits; a variable that does not fit ends the process with its name."""
+    return Limits(
+        connections=env.integer("WEB_CONNECTIONS_MAX", 10_000, low=10, high=100_000),
+        head_seconds=env.integer("WEB_HEAD_SECONDS_MAX", 10, low=1, high=120),
+        # Longer than proxies keep theirs: who closes first must be the one who asks.
+        idle_seconds=env.integer("WEB_IDLE_SECONDS_MAX", 75, low=1, high=3_600),
+        unread_seconds=env.integer("WEB_UNREAD_SECONDS_MAX", 60, low=1, high=3_600),
+        body_seconds=body_seconds(),
+        body_bytes=body_bytes(),
+        body_bytes_per_second=env.integer(
+            "GATEWAY_BODY_BYTES_PER_SECOND_MIN", 500, low=0, high=1_000_000
+        ),
+        bodies_bytes=_bodies_bytes(),
+    )
+
+
+def body_bytes() -> int:
+    return env.integer("GATEWAY_BODY_BYTES_MAX", 16 * 2**20, low=1_024, high=256 * 2**20)
+
+
+def body_seconds() -> int:
+    return env.integer("GATEWAY_BODY_SECONDS_MAX", 60, low=1, high=600)
+
+
+def upstream_connections() -> int:
+    return env.integer("GATEWAY_UPSTREAM_CONNECTIONS_MAX", 1_000, low=1, high=100_000)
+
+
+def within_open_files(limits: Limits) -> Limits:
+    """
+    Have this process open as many files as its limits need, or return limits that fit.
+
+    Where the system allows fewer, half of them are for clients: a client at work needs an
+    upstream, too. That is logged.
+    """
+    wanted = limits.connections + upstream_connections() + OPEN_FILES_KEPT
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted and soft != hard:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return limits
+    fitting = max((soft - OPEN_FILES_KEPT) // 2, 1)
+    log.warning("open_files_limited", extra={"connections": fitting, "wanted": wanted})
+    return replace(limits, connections=min(limits.connections, fitting))
+
+
+def _bodies_bytes() -> int:
+    held = env.integer("GATEWAY_BODIES_BYTES_MAX", 512 * 2**20, low=2**20, high=64 * 2**30)
+    if held < body_bytes():
+        raise env.SettingError(
+            "GATEWAY_BODIES_BYTES_MAX", "must be GATEWAY_BODY_BYTES_MAX at least"
+        )
+    return held

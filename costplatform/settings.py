@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from budgets import currencies, failpoints
-from costplatform import env, ports
+from costplatform import env, limits, ports
 from gateway.addresses import Allowed
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -143,10 +143,7 @@ STORE_TIMEOUT_MS = env.integer("STORE_TIMEOUT_MS", 2_000, low=100, high=30_000)
 
 # --- Gateway ---------------------------------------------------------------------------
 GATEWAY_LANE = env.flag("GATEWAY_LANE", default=True)
-GATEWAY_BODY_BYTES_MAX = env.integer(
-    "GATEWAY_BODY_BYTES_MAX", 16 * 2**20, low=1_024, high=256 * 2**20
-)
-GATEWAY_BODY_SECONDS_MAX = env.integer("GATEWAY_BODY_SECONDS_MAX", 60, low=1, high=600)
+GATEWAY_BODY_BYTES_MAX = limits.body_bytes()
 GATEWAY_REPLY_BYTES_MAX = env.integer(
     "GATEWAY_REPLY_BYTES_MAX", 64 * 2**20, low=2**20, high=1024 * 2**20
 )
@@ -155,9 +152,7 @@ GATEWAY_UPSTREAM_CONNECT_SECONDS = env.integer(
     "GATEWAY_UPSTREAM_CONNECT_SECONDS", 10, low=1, high=60
 )
 GATEWAY_UPSTREAM_IDLE_SECONDS = env.integer("GATEWAY_UPSTREAM_IDLE_SECONDS", 120, low=1, high=3_600)
-GATEWAY_UPSTREAM_CONNECTIONS_MAX = env.integer(
-    "GATEWAY_UPSTREAM_CONNECTIONS_MAX", 1_000, low=1, high=100_000
-)
+GATEWAY_UPSTREAM_CONNECTIONS_MAX = limits.upstream_connections()
 GATEWAY_ABORT_DRAIN_SECONDS = env.integer("GATEWAY_ABORT_DRAIN_SECONDS", 10, low=0, high=120)
 """How long an upstream is still read for its usage after the client has gone."""
 # A reservation must outlive the call it pays for, or the money is lent twice.

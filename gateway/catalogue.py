@@ -172,12 +172,12 @@ def read_catalogue(*, today: date) -> Catalogue:
         snapshots.closed_platform_accounts(),
         pricebook.adjustments(),
         ratebook.read_table(on=today),
-        tuple(
+        patterns=tuple(
             tuple(groups[name])
             for name in sorted(groups, key=len, reverse=True)
             if name.endswith(WILDCARD)
         ),
-        {(each.organization_id, each.model_name): each.override() for each in _rules()},
+        rules={(each.organization_id, each.model_name): each.override() for each in _rules()},
     )
 
 

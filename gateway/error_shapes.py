@@ -15,11 +15,15 @@ _OF_STATUS: Final = {
 """As https://platform.claude.com/docs/en/api/errors names them; all others are api_error."""
 
 
-def told(error: GatewayError, *, request_id: str, route: Route | None) -> dict[str, Any]:
+def body(error: GatewayError, *, request_id: str, route: Route | None) -> bytes:
     """Return the body of an answer that tells an error."""
-    inner = error.told() | {"request_id": request_id}
     if route is None or route.errors != ANTHROPIC:
-        return {"error": inner}
+        return error.body(request_id=request_id)
+    return orjson.dumps(_as_anthropic(error, request_id))
+
+
+def _as_anthropic(error: GatewayError, request_id: str) -> dict[str, Any]:
+    inner = error.told() | {"request_id": request_id}
     kind = _OF_STATUS.get(error.http_status, "api_error")
     # Its clients choose their class by the type; ours stays in the code.
     return {"type": "error", "error": inner | {"type": kind}, "request_id": request_id}
@@ -27,5 +31,5 @@ def told(error: GatewayError, *, request_id: str, route: Route | None) -> dict[s
 
 def event(error: GatewayError, *, request_id: str, route: Route) -> bytes:
     """Return the event that tells of an error once a stream has begun; their SDKs raise it."""
-    data = b"data: " + orjson.dumps(told(error, request_id=request_id, route=route)) + b"\n\n"
+    data = b"data: " + body(error, request_id=request_id, route=route) + b"\n\n"
     return b"event: error\n" + data if route.errors == ANTHROPIC else data

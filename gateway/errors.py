@@ -6,6 +6,8 @@ GatewayError
 │   AccountClosed, ModelForbidden                                            who asks
 ├── InvalidRequest, ModelNotFound, RouteNotServed, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
+├── BodyTooLarge, BodyTooSlow, BodyEncoded,
+│   HeadTooLarge, HeadTooSlow, InvalidHttp                                     how it comes
 ├── LimitRefused                                              a budget on the path
 ├── Unavailable                                               we cannot tell whether it may spend
 └── UpstreamFailed                                            the provider gave no answer
@@ -13,6 +15,8 @@ GatewayError
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+import orjson
 
 
 class GatewayError(Exception):
@@ -43,6 +47,10 @@ class GatewayError(Exception):
             "message": self.message, "type": self.type, "param": self.param, "code": self.code,
             **self.details(),
         }  # fmt: skip
+
+    def body(self, *, request_id: str) -> bytes:
+        """Return the body of an answer that tells this error as OpenAI does."""
+        return orjson.dumps({"error": self.told() | {"request_id": request_id}})
 
 
 class Unauthorized(GatewayError):
@@ -85,6 +93,24 @@ class BodyTooLarge(GatewayError):
 
 class BodyTooSlow(GatewayError):
     status, code = 408, "request_timeout"
+
+
+class HeadTooLarge(GatewayError):
+    status, code = 431, "headers_too_large"
+
+
+class HeadTooSlow(GatewayError):
+    status, code = 408, "request_timeout"
+
+
+class InvalidHttp(GatewayError):
+    """What has come could be read in two ways, or is no HTTP at all."""
+
+    code = "invalid_http"
+
+
+class BodyEncoded(GatewayError):
+    status, code = 415, "unsupported_content_encoding"
 
 
 class ModelNotFound(GatewayError):

@@ -4,11 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from django.conf import settings
-
 from gateway import pipeline, process
 from gateway.attempt import Reply
-from gateway.errors import BodyTooLarge, BodyTooSlow
 from gateway.pipeline import Inbound
 from gateway.routes import find
 
@@ -29,10 +26,7 @@ def takes(scope: Message) -> bool:
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     """Serve one request; when its client goes away, stop serving it and let it be settled."""
     try:
-        body = await _read_body(scope, receive)
-    except (BodyTooLarge, BodyTooSlow) as error:
-        await send_reply(pipeline.refused(error), send)
-        return
+        body = await _read_body(receive)
     except ClientGone:
         return
     serving = asyncio.create_task(_serve(_inbound(scope, body), send))
@@ -73,29 +67,16 @@ async def send_reply(reply: Reply, send: Send) -> None:
         await reply.stream.aclose()
 
 
-async def _read_body(scope: Message, receive: Receive) -> bytes:
-    """Return the body; one too large or too slow is refused before anybody is asked anything."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > settings.GATEWAY_BODY_BYTES_MAX:
-            raise BodyTooLarge(
-                f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most."
-            )
+async def _read_body(receive: Receive) -> bytes:
+    """Return the body; the server has seen to its size, and to how long it takes."""
     body = bytearray()
-    try:
-        async with asyncio.timeout(settings.GATEWAY_BODY_SECONDS_MAX):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                body += message.get("body", b"")
-                if len(body) > settings.GATEWAY_BODY_BYTES_MAX:
-                    raise BodyTooLarge(
-                        f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most."
-                    )
-                if not message.get("more_body"):
-                    return bytes(body)
-    except TimeoutError:
-        raise BodyTooSlow("The body did not come in time.") from None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return bytes(body)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

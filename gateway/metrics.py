@@ -21,6 +21,7 @@ from spend import events
 OTHER: Final = "other"
 ANSWERED, REFUSED, FAILED = "answered", "refused", "failed"
 UPSTREAM_ERROR, CLIENT_CLOSED = "upstream_error", "client_closed"
+UNREAD, SILENT, CROWDED = "unread", "silent", "crowded"
 ERROR_STATUS_MIN: Final = 400
 CLIENT_CLOSED_STATUS: Final = 499
 """As nginx counts it; nobody is there to be answered so."""
@@ -48,6 +49,14 @@ _UNCHECKED: Final = Counter(
     "Requests that passed while the live store was away, as it is set to allow.",
     registry=REGISTRY,
 )
+_CONNECTIONS: Final = Gauge(
+    "costplatform_connections", "Connections of clients to web processes.",
+    registry=REGISTRY, multiprocess_mode="livesum",
+)  # fmt: skip
+_CUT: Final = Counter(
+    "costplatform_connections_cut", "Connections that were ended without an answer.",
+    ("reason",), registry=REGISTRY,
+)  # fmt: skip
 _ADMISSION: Final = Histogram(
     "costplatform_admission_seconds", "From a parsed request to its reservation.",
     registry=REGISTRY, buckets=_OURS,
@@ -152,6 +161,16 @@ def passed_unchecked() -> None:
 def unconfirmed(*, count: int) -> None:
     """Tell how many events this process keeps for the ledger."""
     _UNCONFIRMED.set(count)
+
+
+def connections(*, count: int) -> None:
+    """Tell how many clients this process is connected to."""
+    _CONNECTIONS.set(count)
+
+
+def connection_cut(reason: str) -> None:
+    """Count a connection that was ended without an answer."""
+    _CUT.labels(reason).inc()
 
 
 @contextmanager

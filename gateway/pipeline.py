@@ -61,8 +61,8 @@ def refused(
     metrics.refused(error)
     request_id = request_id or new_request_id()
     headers = {"content-type": "application/json"} | reply_headers.of_request(request_id)
-    told = error_shapes.told(error, request_id=request_id, route=route)
-    return Reply(error.http_status, headers | error.headers(), orjson.dumps(told))
+    body = error_shapes.body(error, request_id=request_id, route=route)
+    return Reply(error.http_status, headers | error.headers(), body)
 
 
 async def _answer(inbound: Inbound, flight: Flight, process: GatewayProcess) -> Reply:

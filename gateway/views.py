@@ -22,7 +22,7 @@ from budgets.snapshots import KeySnapshot
 from gateway import estimates, identity, pipeline, process, queries
 from gateway.attempt import Relay, Reply
 from gateway.catalogue import read_catalogue
-from gateway.errors import BodyTooLarge, GatewayError, RequestNotFound, Unauthorized
+from gateway.errors import GatewayError, RequestNotFound, Unauthorized
 from gateway.pipeline import Inbound
 from gateway.routes import CHAT, find
 
@@ -142,8 +142,6 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _body(request: Request) -> bytes:
-    if int(request.headers.get("content-length") or 0) > settings.GATEWAY_BODY_BYTES_MAX:
-        raise BodyTooLarge(f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most.")
     return request._request.body  # noqa: SLF001  # DRF would parse it; the pipeline wants bytes
 
 
