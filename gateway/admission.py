@@ -5,9 +5,8 @@ its path.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, TypeVar
 
@@ -28,7 +27,8 @@ from budgets.money import Units
 from budgets.reservations import Admission, Demand
 from budgets.snapshots import KeySnapshot
 from budgets.unconfirmed import Event
-from gateway import catalogue, identity, metrics, offers, refusals
+from gateway import choosing, identity, metrics, refusals
+from gateway.applicants import Applicant, Known
 from gateway.catalogue import Catalogue, Target
 from gateway.counters import TOO_SLOW, with_counters
 from gateway.errors import (
@@ -39,13 +39,16 @@ from gateway.errors import (
 from gateway.offers import Offer
 from gateway.process import GatewayProcess
 from gateway.routes.asked import Asked
-from gateway.routes.route import Route
+from gateway.routing.health import Trial
+from gateway.routing.strategies import Choice, Why
 from spend import events
 from spend.events import Described, Outcome
 
 ADMISSION_SECONDS_MAX: Final = 5.0
 CLOSED_PAUSE_SECONDS: Final = 0.1
 ERROR_STATUS_MIN: Final = 400
+DEPLOYMENT_KINDS: Final = frozenset({AccountKind.PROVIDER, AccountKind.DEPLOYMENT})
+"""Whose refusal says nothing of other deployments of the model."""
 UNKNOWN_ADMISSION: Final = 0
 """The store fills in when it was: the reserve's answer never came."""
 
@@ -54,75 +57,17 @@ Got = TypeVar("Got")
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """A request that holds its ceiling on every account of its path."""
-
-    request_id: str
-    offer: Offer
-    context: Context
-    described: Described
-    admission: Admission
-    unasked: bool = False
-    """The live store was away, and requests may pass without it."""
-
-    @property
-    def held(self) -> Decimal:
-        """What it has cost where nobody learns what it has: as much as is held is charged."""
-        return self.offer.cost_of(self.admission.held)
-
-    def held_in(self, limit: Limit) -> Units:
-        """Return what the request holds of a limit of money."""
-        if limit.enforcement == Enforcement.STRICT:
-            return self.offer.ceiling_units
-        return self.admission.expected
-
-    def event(self, outcome: Outcome) -> Event:
-        """Return the spend event of this request, its cost rounded once, half to even."""
-        described = replace(self.described, reserved_units=self.admission.held)
-        return Event(
-            id=self.request_id,
-            amount=self.offer.units_of(outcome.cost),
-            admitted_ms=self.admission.admitted_ms,
-            path=self.context.path_text(),
-            payload=events.encode(described, outcome),
-            tokens=events.input_tokens(outcome.usage) + events.output_tokens(outcome.usage),
-            learnt_under=_learnt_under(self.context) if _teaches(outcome) else "",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Applicant:
-    """Who asks for what: what stays the same however often reserve is tried."""
-
-    asked: Asked
-    route: Route
-    secret: str
-    request_id: str
-    passed_on: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the client that the upstream must see."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a request is judged by: its key, the models and their prices, at one time."""
-
-    snapshot: KeySnapshot
-    models: Catalogue
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """A request with an offer, and the limits that it must fit in: what one reserve is about."""
 
-    request_id: str
+    id: str
     offer: Offer
     context: Context
     described: Described
 
     def demand(self) -> Demand:
         return Demand(
-            id=self.request_id,
+            id=self.id,
             ceiling=self.offer.ceiling_units,
             prior=self.offer.prior_units,
             tokens=self.offer.tokens,
@@ -138,7 +83,7 @@ class Candidate:
         """Return what ends it where nobody knows whether it was reserved: nothing was spent."""
         nothing = Outcome(status=0, cost=Decimal(0), usage={})
         return Event(
-            id=self.request_id,
+            id=self.id,
             amount=Units(0),
             admitted_ms=UNKNOWN_ADMISSION,
             path=self.context.path_text(),
@@ -146,31 +91,106 @@ class Candidate:
             is_unsent=True,
         )
 
-    def admitted(self, admission: Admission, *, unasked: bool = False) -> Admitted:
-        return Admitted(
-            self.request_id, self.offer, self.context, self.described, admission, unasked
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What the live store has said to a candidate."""
+
+    admission: Admission
+    unasked: bool = False
+    """It was away, and requests may pass without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that holds its ceiling on every account of its path."""
+
+    request_id: str
+    """What the caller knows it by."""
+    candidate: Candidate
+    reserved: Reserved
+    why: Why
+    """Why its deployment was chosen."""
+    trial: Trial
+    """What its deployment's health learns from."""
+
+    @property
+    def id(self) -> str:
+        """Its own id, as an attempt."""
+        return self.candidate.id
+
+    @property
+    def offer(self) -> Offer:
+        return self.candidate.offer
+
+    @property
+    def context(self) -> Context:
+        return self.candidate.context
+
+    @property
+    def admission(self) -> Admission:
+        return self.reserved.admission
+
+    @property
+    def unasked(self) -> bool:
+        return self.reserved.unasked
+
+    @property
+    def held(self) -> Decimal:
+        """What it has cost where nobody learns what it has: as much as is held is charged."""
+        return self.offer.cost_of(self.admission.held)
+
+    def held_in(self, limit: Limit) -> Units:
+        """Return what the request holds of a limit of money."""
+        if limit.enforcement == Enforcement.STRICT:
+            return self.offer.ceiling_units
+        return self.admission.expected
+
+    def event(self, outcome: Outcome) -> Event:
+        """Return the spend event of this request, its cost rounded once, half to even."""
+        described = replace(self.candidate.described, reserved_units=self.admission.held)
+        return Event(
+            id=self.id,
+            amount=self.offer.units_of(outcome.cost),
+            admitted_ms=self.admission.admitted_ms,
+            path=self.context.path_text(),
+            payload=events.encode(described, outcome),
+            tokens=events.input_tokens(outcome.usage) + events.output_tokens(outcome.usage),
+            learnt_under=_learnt_under(self.context) if _teaches(outcome) else "",
         )
 
 
 async def admit(
-    applicant: Applicant, *, snapshot: KeySnapshot, process: GatewayProcess
+    applicant: Applicant,
+    *,
+    snapshot: KeySnapshot,
+    process: GatewayProcess,
+    tried: Collection[str] = (),
 ) -> Admitted:
     """
-    Reserve the most that the request can cost.
+    Reserve the most that the request can cost, at a deployment that has not been tried.
 
     :raises GatewayError: why it may not, in words for the caller
+    :raises NoneLeft: if all deployments have been tried
     :raises StoreUnavailable: if the live store could not be asked
     """
 
-    async def make(known: Known) -> Candidate:
-        group = await deployments_for(applicant, known, process)
-        offer = offer_at(catalogue.choose(group), applicant, known)
-        return await candidate_for(applicant, offer, known, process)
+    async def make(known: Known) -> tuple[Candidate, Choice[Target]]:
+        chosen = await choosing.choose(applicant, known, process, tried=tried)
+        candidate = await candidate_for(applicant, chosen.offer, known, process)
+        return candidate, chosen.choice
 
-    async def reserve(candidate: Candidate, until: float) -> Admitted:
-        return await with_counters(
-            candidate.context, until, process, lambda: _reserve(candidate, process)
-        )
+    async def reserve(made: tuple[Candidate, Choice[Target]], until: float) -> Admitted:
+        candidate, choice = made
+        trial = process.board.of(choice.target.public_id).open(time.monotonic())
+        try:
+            reserved = await with_counters(
+                candidate.context, until, process, lambda: _reserve(candidate, process)
+            )
+        except BaseException:
+            trial.ended()
+            raise
+        return Admitted(applicant.request_id, candidate, reserved, choice.why, trial)
 
     try:
         return await on_newest(applicant.secret, snapshot, process, make=make, use=reserve)
@@ -237,40 +257,6 @@ def _our_time_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-async def deployments_for(
-    applicant: Applicant, known: Known, process: GatewayProcess
-) -> list[Target]:
-    """
-    Return the deployments that may serve the request; there is at least one.
-
-    :raises GatewayError: if the key may not, or there is no such model
-    """
-    await process.catalogues.resolve(known.models, applicant.asked.model)
-    return offers.deployments_for(
-        applicant.asked,
-        route=applicant.route,
-        snapshot=known.snapshot,
-        models=known.models,
-        now=known.now,
-    )
-
-
-def offer_at(target: Target, applicant: Applicant, known: Known) -> Offer:
-    """
-    Bound the request's cost at a deployment.
-
-    :raises GatewayError: if it has no price there, or nothing bounds its cost
-    """
-    return offers.offer_at(
-        target,
-        asked=applicant.asked,
-        route=applicant.route,
-        snapshot=known.snapshot,
-        models=known.models,
-        now=known.now,
-    )
-
-
 async def candidate_for(
     applicant: Applicant, offer: Offer, known: Known, process: GatewayProcess
 ) -> Candidate:
@@ -281,7 +267,7 @@ async def candidate_for(
     """
     context = await _context(applicant.asked, offer, known, process)
     described = _described(applicant, offer, known.snapshot)
-    return Candidate(applicant.request_id, offer, context, described)
+    return Candidate(applicant.id, offer, context, described)
 
 
 async def _context(asked: Asked, offer: Offer, known: Known, process: GatewayProcess) -> Context:
@@ -335,14 +321,17 @@ def _teaches(outcome: Outcome) -> bool:
     return was_served and events.ESTIMATED not in outcome.flags
 
 
-async def _reserve(candidate: Candidate, process: GatewayProcess) -> Admitted:
-    context, request_id = candidate.context, candidate.request_id
+async def _reserve(candidate: Candidate, process: GatewayProcess) -> Reserved:
+    context = candidate.context
     try:
         admission = await process.store.reserve(candidate.demand(), context=context)
     except LimitReached as refusal:
         limit = context.limits[refusal.limit_index]
-        process.refusals.note(limit, refusal.code, context=context, request_id=request_id)
-        raise refusals.of_limit(refusal, context=context) from refusal
+        process.refusals.note(limit, refusal.code, context=context, request_id=candidate.id)
+        told = refusals.of_limit(refusal, context=context)
+        if limit.account.kind in DEPLOYMENT_KINDS:
+            told.full_deployment = candidate.offer.target.public_id
+        raise told from refusal
     except ReservationEnded as error:
         raise Unavailable("The request came too late.", code="store_unavailable") from error
     except (OutcomeUnknown, StoreClosed) as error:
@@ -355,21 +344,21 @@ async def _reserve(candidate: Candidate, process: GatewayProcess) -> Admitted:
         _end(candidate, process)
         raise
     _note_observed(candidate, admission, process)
-    return candidate.admitted(admission)
+    return Reserved(admission)
 
 
-def _pass_unasked(candidate: Candidate, process: GatewayProcess) -> Admitted:
+def _pass_unasked(candidate: Candidate, process: GatewayProcess) -> Reserved:
     admission = process.store.hold_unasked(
         candidate.demand(), context=candidate.context, admitted_ms=_our_time_ms()
     )
     process.look_at_store()
     metrics.passed_unchecked()
-    return candidate.admitted(admission, unasked=True)
+    return Reserved(admission, unasked=True)
 
 
 def _end(candidate: Candidate, process: GatewayProcess) -> None:
     """It may have been reserved: end it, so that neither it nor a late packet holds money."""
-    release = process.store.release(candidate.request_id, otherwise=candidate.unsent())
+    release = process.store.release(candidate.id, otherwise=candidate.unsent())
     process.spawn(release)
 
 
@@ -379,7 +368,7 @@ def _note_observed(candidate: Candidate, admission: Admission, process: GatewayP
     for limit in map(context.limits.__getitem__, admission.observed):
         if limit.kind != LimitKind.SOFT:
             metrics.would_have_refused(reason=limit.kind.value, account_kind=limit.account.kind)
-            process.refusals.note_observed(limit, context=context, request_id=candidate.request_id)
+            process.refusals.note_observed(limit, context=context, request_id=candidate.id)
 
 
 def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Described:
@@ -403,4 +392,5 @@ def _described(applicant: Applicant, offer: Offer, snapshot: KeySnapshot) -> Des
         reserved_units=offer.ceiling_units,
         exchange_rate=offer.rate.value,
         exchange_rate_date=offer.rate.day,
+        attempt_of=applicant.request_id if applicant.attempt_id else None,
     )

@@ -7,6 +7,7 @@ take the bill with it: the answer is drained for a while, then settled by what w
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -16,12 +17,16 @@ from django.conf import settings
 
 from budgets import failpoints, money
 from gateway import error_shapes, sse, vault
-from gateway.admission import Admitted, Applicant
+from gateway.admission import Admitted
+from gateway.applicants import Applicant
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from gateway.metering import Meter
 from gateway.process import GatewayProcess
 from gateway.providers import CredentialRefused, Outgoing
 from gateway.reply_headers import of_admission, of_cost
+from gateway.retry_after import retry_after_seconds
+from gateway.routing.causes import cause_of_error
+from gateway.routing.health import Failure, failure_of
 from gateway.upstream import Response, UpstreamBroke, UpstreamNotReached
 from spend import events
 from spend.events import Outcome
@@ -65,6 +70,7 @@ class Attempt:
             region=offer.target.region,
             asked_tier=asked.service_tier,
         )
+        self._sent_at = time.monotonic()
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
         if offer.rate.is_stale:
@@ -98,6 +104,7 @@ class Attempt:
 
     async def settle(self, outcome: Outcome) -> Outcome:
         """Settle in full, also what is above the ceiling; return what was settled."""
+        self._admitted.trial.ended()
         try:
             event = self._admitted.event(outcome)
         except money.AmountTooLarge:
@@ -114,10 +121,12 @@ class Attempt:
         try:
             response = await self._post()
         except UpstreamNotReached as error:
+            self._failed(Failure.UNREACHABLE)
             await self._release()
             log.warning("upstream_not_reached", extra={"deployment": self._deployment})
             raise UpstreamFailed(f"{self._asked.model!r} cannot be reached.") from error
         except UpstreamBroke as error:
+            self.broke(error)
             await self._settle_broken()
             raise _failure(error, self._asked.model) from error
         except asyncio.CancelledError:
@@ -152,7 +161,7 @@ class Attempt:
             "accept": "text/event-stream" if self._asked.stream else "*/*",
             "accept-encoding": "identity",
             "user-agent": "costplatform",
-            "x-request-id": self._admitted.request_id,
+            "x-request-id": self._admitted.id,
             **target.serving.headers,
             **self._applicant.passed_on,
         }
@@ -170,6 +179,7 @@ class Attempt:
         try:
             body = await response.read(bytes_max=settings.GATEWAY_REPLY_BYTES_MAX)
         except UpstreamBroke as error:
+            self.broke(error)
             await self._settle_broken()
             raise _failure(error, self._asked.model) from error
         except asyncio.CancelledError:
@@ -180,6 +190,7 @@ class Attempt:
         failpoints.hit(failpoints.AFTER_LAST_CHUNK)
         self.meter.read_reply(body)
         outcome = await self.settle_metered()
+        self.succeeded(outcome)
         return Reply(response.status, response.headers | of_cost(self._admitted, outcome), body)
 
     async def _pass_error(self, response: Response) -> Reply:
@@ -190,11 +201,40 @@ class Attempt:
             body = b""
         finally:
             response.close()
+            self._note_error(response, body)
             flags = (events.UPSTREAM_ERROR,)
             outcome = await self.settle(self.meter.nothing(settled_at=_now(), flags=flags))
         if response.status < ERROR_STATUS_MIN:
             raise UpstreamFailed(f"{self._asked.model!r} answered with a redirect.")
         return Reply(response.status, response.headers | of_cost(self._admitted, outcome), body)
+
+    def began_to_answer(self) -> None:
+        """Learn how long the first piece of a stream took."""
+        self._admitted.trial.first_byte(time.monotonic(), self._sent_at)
+
+    def succeeded(self, outcome: Outcome) -> None:
+        """Learn from a whole answer how fast its deployment is, and what such requests use."""
+        now, target = time.monotonic(), self._admitted.offer.target
+        self._admitted.trial.succeeded(
+            now, seconds=now - self._sent_at, output_tokens=events.output_tokens(outcome.usage)
+        )
+        if events.ESTIMATED not in outcome.flags:
+            size = len(self._admitted.offer.body.data)
+            name = target.model_name
+            self._process.mixes.learn(name, now=now, body_bytes=size, usage=outcome.usage)
+
+    def broke(self, error: UpstreamBroke) -> None:
+        """Learn that the deployment broke off."""
+        self._failed(Failure.TIMEOUT if error.timed_out else Failure.BROKEN)
+
+    def _failed(self, failure: Failure, retry_after: float | None = None) -> None:
+        self._admitted.trial.failed(time.monotonic(), failure, retry_after)
+
+    def _note_error(self, response: Response, body: bytes) -> None:
+        """Learn from an error whether the deployment is at fault, or the request."""
+        failure = failure_of(response.status)
+        if failure is not None and cause_of_error(response.status, body) is None:
+            self._failed(failure, retry_after_seconds(response.headers))
 
     async def _settle_broken(self) -> None:
         """It was sent, and may have been billed in full."""
@@ -204,9 +244,10 @@ class Attempt:
         await asyncio.shield(settled)
 
     async def _release(self) -> None:
+        self._admitted.trial.ended()
         nothing = self.meter.nothing(settled_at=_now(), flags=(events.UPSTREAM_ERROR,))
         event = self._admitted.event(nothing)
-        release = self._process.store.release(self._admitted.request_id, otherwise=event)
+        release = self._process.store.release(self._admitted.id, otherwise=event)
         await asyncio.shield(self._process.spawn(release))
 
     async def _abandon(self, exchange: "asyncio.Task[Reply]") -> None:
@@ -224,7 +265,7 @@ class Attempt:
 
     def _at_ceiling(self, outcome: Outcome) -> Outcome:
         """An amount beyond 64 bits is nonsense from the upstream: settle what was held."""
-        log.error("cost_too_large", extra={"request_id": self._admitted.request_id})
+        log.error("cost_too_large", extra={"request_id": self._admitted.id})
         flags = {*outcome.flags, events.OVER_CEILING, events.USAGE_CLAMPED}
         return Outcome(
             status=outcome.status, cost=self._admitted.offer.ceiling, usage={},
@@ -273,6 +314,7 @@ class Relay:
         self._chunks = response.chunks()
         self._splitter = sse.EventSplitter()
         self._out: deque[bytes] = deque()
+        self._has_begun = False
         self._has_ended = False
         self._is_settled = False
         self.when_settled: Callable[[Collection[str]], None] = lambda _: None
@@ -314,10 +356,14 @@ class Relay:
         try:
             chunk = await anext(self._chunks, None)
             self._count(chunk)
+            if not self._has_begun:
+                self._has_begun = True
+                self._attempt.began_to_answer()
             failpoints.hit(failpoints.MID_STREAM)
             self._touched_at = self._loop.time()
         except UpstreamBroke as error:
             self._meter.flags.add(events.UPSTREAM_ERROR)
+            self._attempt.broke(error)
             self._out.append(self._attempt.error_event(error))
             chunk = None
         if chunk is None:
@@ -362,7 +408,9 @@ class Relay:
             return
         self._is_settled = True
         self.when_settled(self._meter.flags)
-        await self._attempt.settle_metered()
+        outcome = await self._attempt.settle_metered()
+        if self._meter.flags.isdisjoint({events.UPSTREAM_ERROR, events.CLIENT_CLOSED}):
+            self._attempt.succeeded(outcome)
 
     async def _drain(self) -> None:
         try:

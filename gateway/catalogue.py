@@ -1,7 +1,6 @@
 """The models that can be asked for, with deployments and prices; read once for many requests."""
 
 import asyncio
-import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -259,8 +258,8 @@ class Catalogues:
             models.found.clear()
         models.found[name] = found
 
-    def deployed(self) -> Mapping[str, object]:
-        """Return the model names that this process knows, the oldest first; asks nobody."""
+    def deployed(self) -> Mapping[str, tuple[Target, ...]]:
+        """Return the models that this process knows, the oldest first; asks nobody."""
         return self._kept.groups
 
     async def read_again(self) -> Catalogue:
@@ -291,12 +290,6 @@ class Catalogues:
 
 def _concrete(group: Iterable[Target], name: str) -> tuple[Target, ...]:
     return tuple(concrete(target, name=name) for target in group)
-
-
-def choose(group: list[Target]) -> Target:
-    """Return one deployment of a group, drawn by weight."""
-    # Balancing load is no secret: a predictable draw harms nobody.
-    return random.choices(group, weights=[target.weight for target in group])[0]  # noqa: S311
 
 
 def _target(deployment: Deployment) -> Target:

@@ -4,7 +4,7 @@ What a caller is told when a request is not served: OpenAI's error shape, with a
 GatewayError
 ├── Unauthorized, KeyBlocked, KeyExpired, EndUserBlocked,
 │   AccountClosed, ModelForbidden                                            who asks
-├── InvalidRequest, ModelNotFound, RouteNotServed, ModelUnpriced,
+├── InvalidRequest, ModelNotFound, RouteNotServed, NoDeploymentForTags, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
 ├── BodyTooLarge, BodyTooSlow, BodyEncoded,
 │   HeadTooLarge, HeadTooSlow, InvalidHttp                                     how it comes
@@ -123,6 +123,12 @@ class RouteNotServed(GatewayError):
     code = "route_not_served"
 
 
+class NoDeploymentForTags(GatewayError):
+    """All deployments of the model carry tags, and none of them those of the request."""
+
+    code = "no_deployment_for_tags"
+
+
 class RequestNotFound(GatewayError):
     status, code = 404, "request_not_found"
 
@@ -161,6 +167,8 @@ class LimitRefused(GatewayError):
         self.budget = dict(budget)
         self._status = status
         self._retry_after_seconds = retry_after_seconds
+        self.full_deployment: str | None = None
+        """The deployment that has no room, where another may have some."""
 
     @property
     def http_status(self) -> int:

@@ -19,8 +19,9 @@ from budgets.contexts import Context, Limit, LimitKind
 from budgets.errors import OutcomeUnknown, StoreClosed, StoreUnavailable
 from budgets.models import PLATFORM_KINDS
 from budgets.reservations import Look, Standing
-from gateway import admission, identity, offers, refusals
-from gateway.admission import Applicant, Candidate, Known
+from gateway import admission, applicants, identity, offers, refusals
+from gateway.admission import Candidate
+from gateway.applicants import Applicant, Known
 from gateway.catalogue import Target
 from gateway.counters import with_counters
 from gateway.errors import LimitRefused
@@ -95,11 +96,11 @@ async def estimate(inbound: Inbound, *, process: GatewayProcess) -> dict[str, An
 async def _consider(
     applicant: Applicant, known: Known, process: GatewayProcess
 ) -> list[Considered]:
-    group = await admission.deployments_for(applicant, known, process)
+    group = await applicants.deployments_for(applicant, known, process)
     drawn_first = sorted(group, key=lambda target: -target.weight)[:DEPLOYMENTS_MAX]
     found = []
     for target in drawn_first:
-        offer = admission.offer_at(target, applicant, known)
+        offer = applicants.offer_at(target, applicant, known)
         candidate = await admission.candidate_for(applicant, offer, known, process)
         priced_from = target.priced_from(known.now, organization_id=known.snapshot.organization_id)
         found.append(Considered(candidate, priced_from))

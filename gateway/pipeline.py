@@ -1,9 +1,9 @@
 """
 The life of one request. Read this file first: every other file in ``gateway`` serves it.
 
-Authenticate, parse, choose a deployment, RESERVE (admission.py), forward, price, SETTLE
-(attempt.py): in this order, on every way out. Both doors (lane.py, views.py) run :func:`serve`
-and hold no logic of their own.
+Authenticate, parse (routes/), choose a deployment (choosing.py), RESERVE (admission.py), forward,
+price, SETTLE (attempt.py), and again where another may do better (attempts.py): in this order, on
+every way out. Both doors (lane.py, views.py) run :func:`serve` and hold no logic of their own.
 """
 
 import asyncio
@@ -15,9 +15,10 @@ import orjson
 
 from budgets import failpoints
 from budgets.errors import StoreUnavailable
-from gateway import admission, error_shapes, identity, metrics, refusals, reply_headers
-from gateway.admission import Applicant
-from gateway.attempt import Attempt, Reply
+from gateway import error_shapes, identity, metrics, refusals, reply_headers
+from gateway.applicants import Applicant
+from gateway.attempt import Reply
+from gateway.attempts import Attempts
 from gateway.errors import GatewayError, InternalError
 from gateway.ids import new_request_id
 from gateway.metrics import Flight
@@ -90,9 +91,8 @@ async def _serve(
     asked = inbound.route.parse(_body(inbound), headers=inbound.headers)
     flight.parsed(model=asked.model)
     applicant = Applicant(asked, inbound.route, secret, request_id, _passed_on(inbound))
-    admitted = await admission.admit(applicant, snapshot=snapshot, process=process)
-    flight.admitted()
-    return await Attempt(applicant=applicant, admitted=admitted, process=process).run()
+    attempts = Attempts(applicant, snapshot=snapshot, process=process, flight=flight)
+    return await attempts.run()
 
 
 def _passed_on(inbound: Inbound) -> dict[str, str]:

@@ -28,6 +28,8 @@ from gateway.database import Database
 from gateway.errors import Unavailable
 from gateway.identity import Identities
 from gateway.refusal_counts import RefusalCounts
+from gateway.routing.health import HealthBoard
+from gateway.routing.mix import Mixes
 from gateway.shared_work import SharedWork
 from gateway.unpriced_counts import UnpricedCounts
 from gateway.upstream import Upstream
@@ -85,6 +87,8 @@ class GatewayProcess:
             connections_max=settings.GATEWAY_UPSTREAM_CONNECTIONS_MAX,
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
+        self.board = HealthBoard()
+        self.mixes = Mixes()
         self.refusals = RefusalCounts()
         self.unpriced = UnpricedCounts()
         self.loading: SharedWork[Counted, None] = SharedWork()
@@ -265,6 +269,12 @@ class GatewayProcess:
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             await self._write_refusals()
+            self._forget_gone()
+
+    def _forget_gone(self) -> None:
+        groups = self.catalogues.deployed()
+        self.board.keep({each.public_id for group in groups.values() for each in group})
+        self.mixes.keep(groups)
 
     async def _write_refusals(self) -> None:
         try:

@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import Q
+
 from budgets import model_lists, money, storekeeper
 from budgets.figures import Figures, InForce, figures_of
 from budgets.models import Account, AccountKind, ApiKey
@@ -98,44 +100,53 @@ def request_report(*, request_id: UUID, key_digest: str | None) -> dict[str, Any
     ``key_digest`` limits it to the requests of one key; None shows all. None is returned for what
     there is not, or may not be seen.
     """
-    rows = SpendEvent.objects.filter(id=request_id, kind=EventKind.USAGE)
+    rows = SpendEvent.objects.filter(
+        Q(id=request_id) | Q(attempt_of=request_id), kind=EventKind.USAGE
+    )
     if key_digest is not None:
         rows = rows.filter(key_digest=key_digest)
-    row = rows.first()
-    if row is not None:
-        return _report(row, _adjusting(row))
+    attempts = list(rows.order_by("admitted_at", "id"))
+    if attempts:
+        return _report(request_id, attempts)
     if key_digest is None and storekeeper.is_reserved(str(request_id)):
         return {"id": str(request_id), "object": "request", "state": "in_flight"}
     return None
 
 
-def _adjusting(row: SpendEvent) -> list[SpendEvent]:
+def _adjusting(attempts: Sequence[SpendEvent]) -> list[SpendEvent]:
     rows = SpendEvent.objects.filter(
-        request_id=row.request_id, admitted_at=row.admitted_at, kind=EventKind.ADJUSTMENT
+        request_id__in=[each.request_id for each in attempts],
+        admitted_at__in=[each.admitted_at for each in attempts],
+        kind=EventKind.ADJUSTMENT,
     )
     return list(rows.order_by("recorded_at", "id"))
 
 
-def _report(row: SpendEvent, adjusting: Sequence[SpendEvent]) -> dict[str, Any]:
-    """Return what the request costs by all its rows; lines and price are those of the last."""
+def _report(request_id: UUID, attempts: Sequence[SpendEvent]) -> dict[str, Any]:
+    """
+    Return what the request costs by all its rows; whom it was served by is the last attempt's,
+    lines and price are those of the last row that has some.
+    """
+    adjusting = _adjusting(attempts)
+    row = attempts[-1]
     accounts = Account.objects.in_bulk(row.accounts)
-    cost, currency = _cost([row, *adjusting])
+    cost, currency = _cost([*attempts, *adjusting])
     rated = next((each for each in reversed(adjusting) if each.lines), row)
     return {
-        "id": str(row.request_id),
+        "id": str(request_id),
         "object": "request",
         "state": "recorded",
         "model": row.model,
         "provider": row.provider,
         "upstream_model": row.upstream_model,
         "deployment": row.deployment,
-        "admitted_at": row.admitted_at.isoformat(),
+        "admitted_at": attempts[0].admitted_at.isoformat(),
         "settled_at": row.settled_at.isoformat(),
         "status": row.status,
         "streamed": row.streamed,
         "cost": money.plain(cost),
         "cost_currency": currency,
-        "amount": _amount_of([row, *adjusting]),
+        "amount": _amount_of([*attempts, *adjusting]),
         "currency": row.currency,
         "exchange_rate": money.plain(row.exchange_rate),
         "exchange_rate_date": row.exchange_rate_date and row.exchange_rate_date.isoformat(),
@@ -143,12 +154,25 @@ def _report(row: SpendEvent, adjusting: Sequence[SpendEvent]) -> dict[str, Any]:
         "lines": rated.lines,
         "flags": row.flags,
         "price": rated.price_reference,
+        "attempts": [_attempt(each) for each in attempts],
         "adjustments": _adjustments(adjusting),
         "accounts": [
             {"id": str(id), "kind": accounts[id].kind, "label": accounts[id].label}
             for id in row.accounts
             if id in accounts
         ],
+    }
+
+
+def _attempt(row: SpendEvent) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "model": row.model,
+        "deployment": row.deployment,
+        "status": row.status,
+        "amount": _amount_of([row]),
+        "currency": row.currency,
+        "flags": row.flags,
     }
 
 

@@ -26,6 +26,16 @@ def of_request(request_id: str) -> dict[str, str]:
     return {"x-request-id": request_id, "x-litellm-call-id": request_id}
 
 
+def of_attempts(made: int, *, fallback: str | None) -> dict[str, str]:
+    """Return how many attempts there were, and why another model answered, if one did."""
+    headers = {
+        "x-costplatform-attempts": str(made),
+        "x-litellm-attempted-retries": str(max(made - 1, 0)),
+        "x-litellm-attempted-fallbacks": str(int(fallback is not None)),
+    }
+    return headers if fallback is None else headers | {"x-costplatform-fallback": fallback}
+
+
 def of_admission(admitted: Admitted) -> dict[str, str]:
     """Return the headers of a stream: it has only begun, so its ceiling still counts as held."""
     return _common(admitted) | _remaining(admitted, settled=None)
@@ -49,6 +59,8 @@ def of_cost(admitted: Admitted, outcome: Outcome) -> dict[str, str]:
 def _common(admitted: Admitted) -> dict[str, str]:
     target = admitted.offer.target
     return of_request(admitted.request_id) | {
+        "x-costplatform-deployment": _ascii(target.public_id),
+        "x-costplatform-chosen-by": admitted.why,
         "x-litellm-model-id": _ascii(target.public_id),
         "x-litellm-model-group": _ascii(target.model_name),
     }

@@ -30,7 +30,8 @@ FLAGS: Final = (
 """Everything that a ledger row can be marked with; docs/reference/ledger.md explains each."""
 
 
-_CONVERSION: Final = frozenset({"exchange_rate", "exchange_rate_date"})
+_OPTIONAL: Final = frozenset({"exchange_rate", "exchange_rate_date", "attempt_of"})
+"""What entries of before do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Described:
     reserved_units: int
     exchange_rate: Decimal = Decimal(1)
     exchange_rate_date: date | None = None
+    attempt_of: str | None = None
+    """The request that this is a further attempt at; None: it is the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,10 @@ def decode(payload: bytes) -> Payload:
     """
     try:
         raw = orjson.loads(payload)
-        told = {name: raw[name] for name in Described.__slots__ if name not in _CONVERSION}
-        described = Described(**told | {"tags": tuple(raw["tags"])} | _conversion(raw))
+        told = {name: raw[name] for name in Described.__slots__ if name not in _OPTIONAL}
+        described = Described(
+            **told | {"tags": tuple(raw["tags"])} | _conversion(raw), attempt_of=_attempt_of(raw)
+        )
         return Payload(described, _outcome(raw))
     except (KeyError, TypeError, ValueError, InvalidOperation) as error:
         raise ValueError("the payload is no spend event") from error
@@ -140,6 +145,11 @@ def _conversion(raw: dict[str, object]) -> dict[str, Any]:
         "exchange_rate": rate,
         "exchange_rate_date": None if day is None else date.fromisoformat(str(day)),
     }
+
+
+def _attempt_of(raw: dict[str, object]) -> str | None:
+    of = raw.get("attempt_of")
+    return None if of is None else str(UUID(str(of)))
 
 
 def _outcome(raw: dict[str, object]) -> Outcome:

@@ -62,6 +62,7 @@ class SpendEvent(models.Model):
     variant = models.CharField(max_length=64)
     region = models.CharField(max_length=32)
     rerating_id = models.BigIntegerField(null=True)
+    attempt_of = models.UUIDField(null=True)
 
     class Meta:
         managed = False

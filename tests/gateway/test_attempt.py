@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from gateway.admission import Applicant
+from gateway.applicants import Applicant
 from gateway.attempt import Attempt
 from gateway.providers import openai
 from gateway.routes import CHAT
 from gateway.routes.asked import Asked, Body
+from gateway.routing.health import Health
 from spend.components import Component
 from spend.currencies import exchange
 from spend.rates import Price, Rate
@@ -42,7 +43,9 @@ def attempt(store: Store) -> Attempt:
     offer = SimpleNamespace(
         price=PRICE, ceiling=Decimal(10**6), body=Body(b"{}"), target=target, rate=exchange.SAME
     )
-    admitted: Any = SimpleNamespace(offer=offer, unasked=False, event=lambda outcome: outcome)
+    admitted: Any = SimpleNamespace(
+        offer=offer, unasked=False, event=lambda outcome: outcome, trial=Health().open(0)
+    )
     process: Any = SimpleNamespace(store=store, spawn=asyncio.create_task)
     asked = Asked({"messages": [{"role": "user", "content": "Hi"}]}, "m")
     applicant = Applicant(asked, CHAT, secret="", request_id="")

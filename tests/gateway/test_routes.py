@@ -2,10 +2,7 @@
 
 import io
 import json
-import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,7 @@ import orjson
 import pytest
 from django.urls import URLResolver, get_resolver
 
-from budgets.changes import change
 from gateway import urls as gateway_urls
-from gateway.models import Deployment
 from gateway.routes import (
     AZURE_PATH,
     CHAT,
@@ -39,18 +34,13 @@ from gateway.routes import (
     paths_of,
 )
 from gateway.routes.route import Route
-from gateway.services import create_deployment
-from spend.components import RATED, Component
-from spend.models import Model, PriceRate, PriceVersion, Provider
 from tests.conftest import Cast
-from tests.gateway import upstreams
 from tests.gateway.support import HELLO, Answer, post, recorded
-from tests.gateway.upstreams import Canned, Upstream
+from tests.gateway.upstreams import Canned, Upstream, deployed
 from tests.spend.usage_support import events_of
 from tests.stack import Stack
 
 DATA = Path(__file__).parents[1] / "data" / "usage"
-RATE = Decimal("0.000001")
 WAV = (
     b"RIFF" + (36 + 32_000).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
     + (1).to_bytes(2, "little") + (1).to_bytes(2, "little") + (8_000).to_bytes(4, "little")
@@ -84,42 +74,9 @@ PAYLOADS = {
 }
 
 
-@pytest.fixture(scope="module")
-def upstream(stack: Stack) -> Iterator[Upstream]:
-    with upstreams.running(stack.upstream_port) as running:
-        yield running
-
-
 @pytest.fixture
 def model(upstream: Upstream, cast: Cast) -> str:
     return deployed(upstream, cast).model_name
-
-
-def deployed(
-    upstream: Upstream, cast: Cast, *, provider: str | None = None, **values: Any
-) -> Deployment:
-    """Deploy a model of its own on the upstream, every class of usage at one rate."""
-    name = f"m-{uuid.uuid4().hex}"
-    provider = provider or f"p-{uuid.uuid4().hex[:12]}"
-    owner, _ = Provider.objects.get_or_create(slug=provider, defaults={"name": provider})
-    listed = Model.objects.create(
-        provider=owner, name=name, context_window=10_000, output_tokens_max=1_000
-    )
-    version = PriceVersion.objects.create(
-        model=listed, effective_from=datetime(2020, 1, 1, tzinfo=UTC), source="test"
-    )
-    rated = [each for each in RATED if each is not Component.STATED_PICO_USD]
-    PriceRate.objects.bulk_create(
-        PriceRate(version=version, component=each, rate=RATE) for each in rated
-    )
-    with change(scope=0):
-        return create_deployment(
-            values={
-                "model_name": name, "provider": provider, "upstream_model": name,
-                "api_base": f"{upstream.base}/v1", "organization": cast.organization,
-            } | values,
-            api_key="sk-upstream",
-        )  # fmt: skip
 
 
 def ask(url: str, secret: str, route: Route, name: str, **fields: Any) -> Answer:

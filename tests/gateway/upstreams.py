@@ -1,14 +1,26 @@
 """An upstream that answers what a test tells it to, and remembers what it was sent."""
 
 import threading
+import uuid
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
+
+from budgets.changes import change
+from gateway.models import Deployment
+from gateway.services import create_deployment
+from spend.components import RATED, Component
+from spend.models import Model, PriceRate, PriceVersion, Provider
+from tests.conftest import Cast
+
+RATE = Decimal("0.000001")
 
 
 @dataclass(frozen=True)
@@ -59,17 +71,24 @@ class Upstream:
     def __init__(self, port: int) -> None:
         self.base = f"http://127.0.0.1:{port}"
         self.seen: list[Sent] = []
+        self.of_model: dict[str, Canned] = {}
+        """What is answered to one model, whatever the turn."""
         self._answers: deque[Canned] = deque()
         self._lock = threading.Lock()
 
     def answers(self, *canned: Canned) -> None:
+        """Forget all, and answer so from now on."""
         with self._lock:
             self._answers = deque(canned)
             self.seen.clear()
+            self.of_model.clear()
 
     def next_for(self, sent: Sent) -> Canned:
         with self._lock:
             self.seen.append(sent)
+            for model, canned in self.of_model.items():
+                if model.encode() in sent.body:
+                    return canned
             return self._answers.popleft() if len(self._answers) > 1 else self._answers[0]
 
 
@@ -117,3 +136,35 @@ def running(port: int) -> Iterator[Upstream]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def deployed(
+    upstream: Upstream,
+    cast: Cast,
+    *,
+    provider: str | None = None,
+    rate: Decimal = RATE,
+    **values: Any,
+) -> Deployment:
+    """Deploy a model of its own on the upstream, every class of usage at one rate."""
+    name = f"m-{uuid.uuid4().hex}"
+    provider = provider or f"p-{uuid.uuid4().hex[:12]}"
+    owner, _ = Provider.objects.get_or_create(slug=provider, defaults={"name": provider})
+    listed = Model.objects.create(
+        provider=owner, name=name, context_window=10_000, output_tokens_max=1_000
+    )
+    version = PriceVersion.objects.create(
+        model=listed, effective_from=datetime(2020, 1, 1, tzinfo=UTC), source="test"
+    )
+    rated = [each for each in RATED if each is not Component.STATED_PICO_USD]
+    PriceRate.objects.bulk_create(
+        PriceRate(version=version, component=each, rate=rate) for each in rated
+    )
+    with change(scope=0):
+        return create_deployment(
+            values={
+                "model_name": name, "provider": provider, "upstream_model": name,
+                "api_base": f"{upstream.base}/v1", "organization": cast.organization,
+            } | values,
+            api_key="sk-upstream",
+        )  # fmt: skip
