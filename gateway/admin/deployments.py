@@ -107,6 +107,7 @@ class DeploymentForm(forms.ModelForm):
     class Meta:
         model = Deployment
         fields = FIELDS
+        labels = {"api_version": "API version"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

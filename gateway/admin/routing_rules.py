@@ -1,11 +1,12 @@
 """Routing rules: which deployments are tried, and which models instead, said in words."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import display as column
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.http import HttpRequest
 
 from budgets.admin.base import ServiceAdmin, chosen
@@ -15,13 +16,17 @@ from budgets.admin.theme import Select
 from budgets.fields import NAME_LENGTH_MAX
 from gateway import routing_rules
 from gateway.admin.suggestions import WithSuggestions, known_models
+from gateway.catalogue import EMPTY
 from gateway.models import RoutingRule, StrategyChoice
-from gateway.routing.fallbacks import EVERY_MODEL, FALLBACKS_MAX, RETRIES_MAX
+from gateway.routing.fallbacks import EVERY_MODEL, FALLBACKS_MAX, RETRIES_MAX, Override
 from gateway.routing.words import what_happens
 
 FIELDS: Final = ("model_name", "organization", *routing_rules.FIELDS)
+NOBODY: Final = 0
+"""The id of no organization."""
 NOTHING: Final = "-"
 """The line that says: nothing else is tried."""
+THOSE_ABOVE: Final = "Where no rule names any: those that are tried when none answers."
 AS_GENERAL: Final = ("", "As the more general rule says")
 
 
@@ -71,14 +76,14 @@ class RuleForm(ServiceForm):
     )
     fallbacks = FallbacksField(label="When none of them answers, try")
     context_window_fallbacks = FallbacksField(
-        label="When a request is too long for it, try", help_text="Empty: those above."
+        label="When a request is too long for it, try", help_text=THOSE_ABOVE
     )
     content_policy_fallbacks = FallbacksField(
-        label="When its provider refuses the content, try", help_text="Empty: those above."
+        label="When its provider refuses the content, try", help_text=THOSE_ABOVE
     )
     budget_fallbacks = FallbacksField(
         label="When a budget has no room for it, try",
-        help_text="A budget for the model, or of whoever asks. Empty: the request is refused.",
+        help_text="Where no rule names any, the request is refused.",
     )
 
     class Meta:
@@ -96,10 +101,11 @@ class RoutingRuleAdmin(ServiceAdmin):
     search_fields = ("model_name",)
     search_help_text = "Model"
     autocomplete_fields = ("organization",)
-    readonly_fields = ("happens",)
+    ordering = ("model_name", F("organization_id").asc(nulls_first=True))
+    readonly_fields = ("happens", "in_effect")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        about = ("model_name", "organization", *(("happens",) if obj else ()))
+        about = ("model_name", "organization", *(("happens", "in_effect") if obj else ()))
         return (
             (None, {"fields": about}),
             ("Deployments", {"fields": ("strategy", "retries")}),
@@ -114,10 +120,6 @@ class RoutingRuleAdmin(ServiceAdmin):
                 ),
             }),
         )  # fmt: skip
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RoutingRule]:
-        rows = super().get_queryset(request)
-        return rows.order_by("model_name", F("organization_id").asc(nulls_first=True))
 
     def create(self, request: HttpRequest, form: Any) -> RoutingRule:
         return routing_rules.create_rule(values=chosen(form, FIELDS))
@@ -136,9 +138,20 @@ class RoutingRuleAdmin(ServiceAdmin):
 
     @column(description="What happens")
     def happens(self, obj: RoutingRule) -> str:
-        words = what_happens(obj.override())
-        return words[:1].upper() + words[1:]
+        return _sentence(obj.override())
+
+    @column(description="With more general rules")
+    def in_effect(self, obj: RoutingRule) -> str:
+        about = RoutingRule.objects.filter(model_name__in=(obj.model_name, EVERY_MODEL))
+        rules = {(each.organization_id, each.model_name): each.override() for each in about}
+        rule = replace(EMPTY, rules=rules).rule_for(obj.model_name, obj.organization_id or NOBODY)
+        return _sentence(Override(rule.strategy, rule.retries, rule.fallbacks))
 
     @column(description="For", ordering="organization")
     def whose(self, obj: RoutingRule) -> str:
         return str(obj.organization) if obj.organization else "every organization"
+
+
+def _sentence(override: Override) -> str:
+    words = what_happens(override)
+    return words[:1].upper() + words[1:]

@@ -10,7 +10,7 @@ from gateway.models import RoutingRule
 from tests import admin_site
 from tests.admin_site import Pages, errors_of, login, raises_version, save, text_of
 from tests.conftest import Cast
-from tests.gateway.routing_support import deployed, models, rule_of
+from tests.gateway.routing_support import deployed, models, no_rule_for_every_model, rule_of
 
 PAGES = Pages(RoutingRule)
 
@@ -59,6 +59,21 @@ def test_a_rule_is_made_here_and_counts_from_the_next_request_on(root: Client, c
     assert rule.organization == cast.organization
     assert (rule.strategy, rule.retries, rule.fallbacks) == ("latency", 0, [first, second])
     assert (rule.budget_fallbacks, rule.context_window_fallbacks) == ([], None)
+
+
+def test_the_page_tells_what_happens_together_with_more_general_rules(
+    root: Client, cast: Cast
+) -> None:
+    no_rule_for_every_model()
+    model, other = models(2)
+    rule_of("*", strategy="availability", retries=1)
+    rule_of(model, fallbacks=[other])
+    own = rule_of(model, organization=cast.organization, retries=0)
+
+    page = text_of(root.get(PAGES.url("change", own.pk)))
+    no_rule_for_every_model()
+
+    assert f"Most reliable, no retries, then {other}" in page
 
 
 def test_a_form_saved_as_it_is_changes_nothing(root: Client) -> None:
