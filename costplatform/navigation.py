@@ -44,6 +44,7 @@ _GROUPS: Final = (
     )),
     ("Providers", (
         ("Deployments", "dns", "gateway", "deployment"),
+        ("Routing", "alt_route", "gateway", "routingrule"),
         ("Credentials", "lock", "gateway", "credential"),
         ("Providers", "hub", "spend", "provider"),
         ("Models", "smart_toy", "spend", "model"),

@@ -188,6 +188,10 @@ class RoutingRule(models.Model):
         ]
 
     def __str__(self) -> str:
+        return words.name_of(self.model_name)
+
+    def in_words(self) -> str:
+        """Return what the rule says, as ``gpt-4o: lowest cost, then claude-sonnet``."""
         return words.in_words(self.model_name, self.override())
 
     def override(self) -> Override:

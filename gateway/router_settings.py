@@ -22,7 +22,7 @@ from gateway.models import FALLBACK_FIELDS, RoutingRule
 from gateway.routing.causes import Cause
 from gateway.routing.fallbacks import EVERY_MODEL, Override, Rule, combined
 from gateway.routing.strategies import Strategy
-from gateway.routing.words import what_happens
+from gateway.routing.words import name_of, what_happens
 from gateway.routing_rules import set_rule
 
 STRATEGIES: Final[Mapping[str, Strategy]] = {
@@ -128,8 +128,7 @@ def _set_budgets(terms: Mapping[str, Terms], now: datetime) -> None:
 def _state() -> dict[str, str]:
     """Return in words what there is, by what it is about."""
     rules = {
-        "every other model" if model == EVERY_MODEL else model: what_happens(override)
-        for model, override in everybodys_rules().items()
+        name_of(model): what_happens(override) for model, override in everybodys_rules().items()
     }
     return rules | {f"provider {name}": _limit(terms) for name, terms in provider_terms().items()}
 

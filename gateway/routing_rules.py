@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.db.models import Q
 
 from budgets.changes import change, unique
-from budgets.errors import InvalidInput
+from budgets.errors import Conflict, InvalidInput
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import Organization
 from budgets.snapshots import GLOBAL_SCOPE
@@ -62,6 +62,16 @@ def set_rule(
 
     :raises InvalidInput: naming the field that does not fit
     """
+    try:
+        return _set_once(model_name, organization, values)
+    except Conflict:
+        # Somebody has made the first rule meanwhile; now there is one to change.
+        return _set_once(model_name, organization, values)
+
+
+def _set_once(
+    model_name: str, organization: Organization | None, values: Mapping[str, Any]
+) -> RoutingRule | None:
     with change(scope=GLOBAL_SCOPE):
         rows = RoutingRule.objects.select_for_update()
         rule = rows.filter(model_name=model_name, organization=organization).first()

@@ -1,5 +1,5 @@
-"""Django admin of where requests go: deployments and credentials."""
+"""Django admin of where requests go: deployments, credentials and routing."""
 
-from gateway.admin import credentials, deployments
+from gateway.admin import credentials, deployments, routing_rules
 
-__all__ = ["credentials", "deployments"]
+__all__ = ["credentials", "deployments", "routing_rules"]

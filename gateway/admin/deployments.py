@@ -10,7 +10,7 @@ from django.contrib.admin import display as column
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from budgets import display, money
@@ -18,15 +18,16 @@ from budgets.admin.base import ServiceAdmin, chosen
 from budgets.admin.forms import ExactDecimalField, LinesField
 from budgets.admin.lists import blocked_state, link, page_of, two_lines
 from budgets.admin.platform import section
-from budgets.admin.theme import ChangeList, Select, TextInput, URLInput, action
+from budgets.admin.theme import ChangeList, Select, URLInput, action
 from budgets.models import TAG_BYTES_MAX
 from gateway import connection_test, providers, services
 from gateway.admin import platform
 from gateway.admin.credentials import secret_field
+from gateway.admin.suggestions import WithSuggestions, known_providers
 from gateway.models import Deployment, WhenClientLeaves
 from spend.admin.price_words import in_and_out, unpriced
 from spend.components import Component
-from spend.models import PriceVersion, Provider
+from spend.models import PriceVersion
 from spend.price_terms import RATE_MAX
 from spend.pricebook import OVERRIDE_CURRENCY, OVERRIDE_FIELDS
 from spend.queries import models_named, price_in_force
@@ -64,25 +65,11 @@ def rate_field(component: Component) -> forms.DecimalField:
     )
 
 
-class WithSuggestions(TextInput):
-    """A text input that suggests, and takes anything."""
-
-    def __init__(self) -> None:
-        super().__init__({"list": "known-providers", "autocomplete": "off"})
-
-    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        known = {
-            *Provider.objects.values_list("slug", flat=True),
-            *(each.slug for each in providers.PROVIDERS),
-        }
-        options = format_html_join("", '<option value="{}">', ((each,) for each in sorted(known)))
-        field = super().render(name, value, attrs, renderer)
-        return format_html('{}<datalist id="known-providers">{}</datalist>', field, options)
-
-
 class DeploymentForm(forms.ModelForm):
     provider = forms.SlugField(
-        max_length=64, widget=WithSuggestions, help_text="As the price book names it."
+        max_length=64,
+        widget=WithSuggestions(list_id="known-providers", known=known_providers),
+        help_text="As the price book names it.",
     )
     api_base = forms.URLField(
         label="Base URL",
@@ -120,6 +107,7 @@ class DeploymentForm(forms.ModelForm):
     class Meta:
         model = Deployment
         fields = FIELDS
+        labels = {"api_version": "API version"}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -65,7 +65,7 @@ class RuleRow(serializers.Serializer):
     context_window_fallbacks = Models()
     content_policy_fallbacks = Models()
     budget_fallbacks = Models()
-    in_words = serializers.CharField(source="__str__")
+    in_words = serializers.CharField()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
 

@@ -9,10 +9,9 @@ requests would run to whichever is ahead by a hair.
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum, auto
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from gateway.routing.decay import Decayed
 from gateway.routing.health import Health, HealthBoard, Standing
@@ -67,8 +66,7 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice(Generic[C]):
+class Choice(NamedTuple, Generic[C]):
     target: C
     why: Why
 
@@ -77,10 +75,10 @@ class Choice(Generic[C]):
         return self.why is Why.LAST_RESORT
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry(Generic[C]):
+class _Entry(NamedTuple, Generic[C]):
     target: C
     health: Health
+    standing: Standing
 
 
 Key = Callable[[_Entry[Any]], Any]
@@ -102,14 +100,12 @@ def plan(
     ``cost_of`` tells what this request is expected to cost at a deployment, in one currency for
     all; None is: nobody knows, and comes after all that is known.
     """
-    drawn = [
-        _Entry(each, board.of(each.public_id))
-        for each in sorted(candidates, key=lambda each: rng.expovariate(each.weight))
-    ]
-    able = [each for each in drawn if each.health.standing(now) is not Standing.COOLING]
-    cooling = [each for each in drawn if each.health.standing(now) is Standing.COOLING]
+    drawn = [_entry(each, board, now) for each in _drawn(candidates, rng)]
+    able = [each for each in drawn if each.standing is not Standing.COOLING]
+    cooling = [each for each in drawn if each.standing is Standing.COOLING]
     measure = _measure(strategy, able, now)
-    able.sort(key=_time_key(measure, now) if measure else _key(strategy, now, cost_of))
+    if len(able) > 1 and strategy is not Strategy.WEIGHTED:
+        able.sort(key=_time_key(measure, now) if measure else _key(strategy, now, cost_of))
     cooling.sort(key=lambda each: each.health.cooling_seconds(now))
     usual = Why.ONLY_ONE if len(drawn) == 1 else Why(strategy)
     return [
@@ -118,11 +114,23 @@ def plan(
     ]
 
 
+def _drawn(candidates: Sequence[C], rng: random.Random) -> Sequence[C]:
+    """Return the candidates in an order drawn by weight, without putting any back."""
+    if len(candidates) == 1:
+        return candidates
+    return sorted(candidates, key=lambda each: rng.expovariate(each.weight))
+
+
+def _entry(target: C, board: HealthBoard, now: float) -> _Entry[C]:
+    health = board.of(target.public_id)
+    return _Entry(target, health, health.standing(now))
+
+
 Measure = Callable[[Health], Decayed]
 
 
 def _why(entry: _Entry[Any], measure: Measure | None, usual: Why, now: float) -> Why:
-    if entry.health.standing(now) is Standing.PROBE_DUE:
+    if entry.standing is Standing.PROBE_DUE:
         return Why.PROBE
     if usual is Why.ONLY_ONE or measure is None:
         return usual
@@ -131,14 +139,12 @@ def _why(entry: _Entry[Any], measure: Measure | None, usual: Why, now: float) ->
 
 def _key(strategy: Strategy, now: float, cost_of: Callable[[Any], Decimal | None]) -> Key:
     """Return what the entries are sorted by; the draw decides between equals."""
-    match strategy:
-        case Strategy.LEAST_BUSY:
-            return lambda entry: entry.health.in_flight / entry.target.weight
-        case Strategy.LOWEST_COST:
-            return lambda entry: _cost_key(cost_of(entry.target))
-        case Strategy.AVAILABILITY:
-            return lambda entry: -_percent_served(entry.health, now)
-    return lambda _: 0
+    if strategy is Strategy.LEAST_BUSY:
+        return lambda entry: entry.health.in_flight / entry.target.weight
+    if strategy is Strategy.LOWEST_COST:
+        return lambda entry: _cost_key(cost_of(entry.target))
+    assert strategy is Strategy.AVAILABILITY, "the others compare times, or nothing"
+    return lambda entry: -_percent_served(entry.health, now)
 
 
 def _cost_key(cost: Decimal | None) -> tuple[bool, Decimal]:

@@ -22,16 +22,20 @@ _WHEN: Final = {
     Cause.BUDGET: "when its budget is gone:",
 }
 NOTHING_ELSE: Final = "nothing else"
+EVERY_OTHER: Final = "every other model"
 
 
 def in_words(model: str, override: Override) -> str:
     """Return what will happen, as ``gpt-4o: lowest cost, then claude-sonnet, …``."""
-    name = "every other model" if model == EVERY_MODEL else model
-    return f"{name}: {what_happens(override)}"
+    return f"{name_of(model)}: {what_happens(override)}"
+
+
+def name_of(model: str) -> str:
+    return EVERY_OTHER if model == EVERY_MODEL else model
 
 
 def what_happens(override: Override) -> str:
-    return ", ".join(_parts(override)) or "as every other model"
+    return ", ".join(_parts(override)) or f"as {EVERY_OTHER}"
 
 
 def _parts(override: Override) -> Iterator[str]:

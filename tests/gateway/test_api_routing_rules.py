@@ -1,5 +1,6 @@
 """Routing rules through the management API."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from gateway.models import RoutingRule
-from tests.api_client import master, new_id
+from tests.api_client import Api, Reply, master, new_id
+from tests.budgets.test_api_parallel import at_once
 from tests.conftest import Cast
 from tests.gateway.routing_support import deployed, models, rule_of
 
@@ -96,8 +98,28 @@ def test_an_organization_that_there_is_not_is_not_found() -> None:
     assert (reply.status, reply.error["param"]) == (404, "organization_id")
 
 
+def test_fields_that_are_set_at_once_are_all_kept() -> None:
+    model, other = models(2)
+    fields: list[dict[str, Any]] = [
+        {"strategy": "latency"},
+        {"retries": 4},
+        *({f"{name}fallbacks": [other]} for name in ("", "context_window_", "budget_")),
+    ]
+
+    def setting(named: dict[str, Any]) -> Callable[[Api], Reply]:
+        return lambda api: api.post(PATH, {"model": model, **named})
+
+    replies = at_once([setting(each) for each in fields])
+
+    assert [reply.status for reply in replies] == [200] * len(fields)
+    (rule,) = master().told(PATH, model=model)
+    assert {name: rule[name] for each in fields for name in each} == {
+        name: value for each in fields for name, value in each.items()
+    }
+
+
 def test_a_virtual_key_changes_no_rules(cast: Cast) -> None:
-    reply = type(master())(cast.key().secret).post(PATH, {"model": "*", "retries": 0})
+    reply = Api(cast.key().secret).post(PATH, {"model": "*", "retries": 0})
 
     assert reply.status == 403
 

@@ -137,10 +137,10 @@ def test_what_is_updated_is_told_back_and_becomes_rules() -> None:
     assert {**told, "context_window_fallbacks": in_order(told["context_window_fallbacks"])} == {
         **said, "context_window_fallbacks": in_order(said["context_window_fallbacks"]),
     }  # fmt: skip
-    assert str(RoutingRule.objects.get(model_name=a)) == (
+    assert RoutingRule.objects.get(model_name=a).in_words() == (
         f"{a}: then {b} or {c}, when it is too long: {c}, when its budget is gone: nothing else"
     )
-    assert str(RoutingRule.objects.get(model_name="*")) == (
+    assert RoutingRule.objects.get(model_name="*").in_words() == (
         f"every other model: lowest cost, 1 retry, then {c}"
     )
     source = master().told("/router/settings")["source"]

@@ -202,7 +202,9 @@ def test_a_rule_says_in_words_what_will_happen(model: str, override: Override, w
     assert in_words(model, override) == words
 
 
-def test_a_rule_is_called_by_what_it_does() -> None:
+def test_a_rule_is_called_by_its_model_and_told_in_words() -> None:
     (model,) = models(1)
+    rule = rule_of(model, retries=3)
 
-    assert str(rule_of(model, retries=3)) == f"{model}: 3 retries"
+    assert (str(rule), rule.in_words()) == (model, f"{model}: 3 retries")
+    assert str(RoutingRule(model_name="*")) == "every other model"
