@@ -96,7 +96,8 @@ class Connection(HttpToolsProtocol):
 
     def look(self, now: float) -> None:
         """Do what is due: refuse what takes too long, cut who does not read."""
-        if self._is_unread(now):
+        waiting = self.transport.get_write_buffer_size()
+        if (waiting or self._unread_bytes) and self._is_unread(waiting, now):
             self.cut(reason=metrics.UNREAD)
         elif self._stage is Stage.BODY:
             self._look_at_body(now - self.since)
@@ -129,13 +130,12 @@ class Connection(HttpToolsProtocol):
         if seconds > self._limits.body_seconds or self.body_bytes < due:
             self._refuse(BodyTooSlow("The body came too slowly."))
 
-    def _is_unread(self, now: float) -> bool:
+    def _is_unread(self, waiting: int, now: float) -> bool:
         """
-        Return whether the client has taken nothing of what waits for it, for too long.
+        Return whether the client has taken nothing of the bytes that wait for it, for too long.
 
         Growth is no progress: only what shrinks is read, or what may be written again.
         """
-        waiting = self.transport.get_write_buffer_size()
         if waiting < self._unread_bytes or not self._unread_bytes:
             self._unread_since = now
         self._unread_bytes = waiting
@@ -187,24 +187,20 @@ class Connection(HttpToolsProtocol):
         self._enter(Stage.HEAD)
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._stage is Stage.BODY:
-            return  # a trailer: what a proxy has not seen as a header is none
-        if len(self.headers) >= heads.HEADERS_MAX:
-            raise HeadTooLarge(f"A request may have {heads.HEADERS_MAX} headers at most.")
-        super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        if self._wire_bytes > heads.BYTES_MAX:
-            self._check_head_size()
+        self._check_head_size()
         announced = heads.check(
             method=self.parser.get_method(), version=self.parser.get_http_version(),
             target=self.url, headers=self.headers,
         )  # fmt: skip
         if announced > self._limits.body_bytes:
             raise self._too_large()
+        if self.parser.should_upgrade():
+            self._check_upgrade(announced)
         self._enter(Stage.BODY)
         super().on_headers_complete()
+        # Trailers are told as headers are, and must not become any: a proxy has not seen them.
+        self.headers = [*self.headers] if self.parser.should_upgrade() else []
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -219,7 +215,7 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._enter(Stage.ANSWER)
+        self._stage = Stage.ANSWER
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -243,7 +239,16 @@ class Connection(HttpToolsProtocol):
             if self._wire_bytes > allowed:
                 raise InvalidHttp("The body's chunks carry more beside the body than in it.")
 
+    def _check_upgrade(self, announced: int) -> None:
+        is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
+        if self._should_upgrade() and (announced or is_chunked):
+            raise InvalidHttp("Ask for a websocket without a body.")
+
     def _check_head_size(self) -> None:
+        if len(self.headers) > heads.HEADERS_MAX:
+            raise HeadTooLarge(f"A request may have {heads.HEADERS_MAX} headers at most.")
+        if self._wire_bytes <= heads.BYTES_MAX:
+            return
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > heads.BYTES_MAX:
             raise _head_too_large()
