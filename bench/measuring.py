@@ -33,11 +33,12 @@ class Plan:
     stream_rate: int = 5
     warm_up_requests: int = 1_000
     warm_up_streams: int = 100
+    soak_marks: tuple[int, ...] = (1_000, 10_000, 50_000, 100_000, 500_000)
 
 
 QUICK: Final = Plan(
     rounds=1, closed_seconds=1.0, stream_seconds=1.0, rate_seconds=1.5, rates=(20,),
-    warm_up_requests=200, warm_up_streams=20,
+    warm_up_requests=200, warm_up_streams=20, soak_marks=(200, 500),
 )  # fmt: skip
 KEEPS_RATE_SHARE: Final = 0.6
 """A rate that takes more of a gateway's core is not tried: requests would pile up."""

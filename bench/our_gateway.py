@@ -39,6 +39,7 @@ from costplatform.programs import Programs, Site
 if TYPE_CHECKING:
     from budgets.services.accounts import Terms
     from budgets.services.keys import Owner
+    from spend.verification import Report
 
 NAME: Final = "costplatform"
 LIMIT: Final = Decimal(1_000_000)
@@ -234,7 +235,7 @@ class Books:
 
     def __init__(self, accounts: Sequence[UUID]) -> None:
         self._accounts = accounts
-        self._rows = 0
+        self._answers = 0
 
     def __call__(self, asked: int) -> None:
         """
@@ -242,24 +243,20 @@ class Books:
 
         :raises Wrong: if rows are missing or too many, or a sum differs
         """
-        self._wait_until_recorded()
         from django.db.models import Sum
 
         from budgets import storekeeper
         from spend import verification
         from spend.models import SpendEvent
 
-        report = verification.verify()
-        if report.differences:
-            raise Wrong(f"drift: {report.differences[0]} and {len(report.differences) - 1} more")
-        self._rows += asked
-        if report.ledger_rows != self._rows:
-            raise Wrong(f"{report.ledger_rows} rows in the ledger, and {self._rows} answers")
+        self._wait_until_recorded()
+        self._answers += asked
+        check_rows(verification.verify(), answers=self._answers)
         total = SpendEvent.objects.aggregate(total=Sum("amount_units"))["total"]
         counters = storekeeper.counters_of(self._accounts)
-        spent = [[each.spent for each in counters[account]] for account in self._accounts]
-        if spent != [[total]] * len(self._accounts):
-            raise Wrong(f"the six accounts have spent {spent}, not {total} each")
+        check_spent(
+            [[each.spent for each in counters[account]] for account in self._accounts], total=total
+        )
 
     def _wait_until_recorded(self) -> None:
         from budgets import storekeeper
@@ -274,3 +271,25 @@ class Books:
             if time.monotonic() > until:
                 raise Wrong(f"not everything is recorded after {QUIET_SECONDS_MAX:g} s")
             time.sleep(QUIET_POLL_SECONDS)
+
+
+def check_rows(report: "Report", *, answers: int) -> None:
+    """
+    Compare the ledger with what was answered.
+
+    :raises Wrong: if there are more rows or fewer, or something differs from their sum
+    """
+    if report.differences:
+        raise Wrong(f"drift: {report.differences[0]}; {len(report.differences)} in all")
+    if report.ledger_rows != answers:
+        raise Wrong(f"{report.ledger_rows} rows in the ledger for {answers} answers")
+
+
+def check_spent(spent: Sequence[Sequence[int]], *, total: int) -> None:
+    """
+    Compare the live counters of limited accounts with the sum of the ledger.
+
+    :raises Wrong: if one of them has none, or another sum: its budget was not asked each time
+    """
+    if any(list(each) != [total] for each in spent):
+        raise Wrong(f"the accounts with budgets have spent {spent}, not {total} units each")

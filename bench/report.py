@@ -46,6 +46,8 @@ class Comparison:
     versions: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    failed: bool = False
+    """Whether something went wrong that is ours, or that makes figures worthless."""
 
     def add(self, name: str, values: Mapping[str, float]) -> None:
         """Keep a round's values of one contestant."""

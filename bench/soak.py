@@ -1,13 +1,13 @@
 """What becomes of a gateway's memory: after a thousand requests, and after half a million."""
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from bench.contestants import Contestant
 from bench.figures import Group, Row
 from bench.measuring import Measuring, memory_mb
 
-MARKS: Final = (1_000, 10_000, 50_000, 100_000, 500_000)
 SLICE_SECONDS: Final = 20
 """After a slice the books are checked, so that the recorder never lags far behind."""
 SLICE_REQUESTS_MIN: Final = 1_000
@@ -15,8 +15,9 @@ SLICE_REQUESTS_MAX: Final = 25_000
 SECONDS_MAX: Final = 900
 
 
-def groups() -> list[Group]:
-    rows = tuple(Row(_key(mark), f"after {mark:,} requests, MB", 0) for mark in MARKS)
+def groups(marks: Sequence[int]) -> list[Group]:
+    """Return what is shown of a soak."""
+    rows = tuple(Row(_key(mark), f"after {mark:,} requests, MB", 0) for mark in marks)
     last = (
         Row("soak.answers", "answers when it was over", 0, more_is_better=None),
         Row("soak.end_mb", "memory then, MB", 0),
@@ -28,7 +29,7 @@ def soaked(one: Contestant, measuring: Measuring, *, seconds_max: float) -> dict
     """Return memory at each mark that is reached within ``seconds_max``."""
     found: dict[str, float] = {}
     done, slice_requests, until = 0, SLICE_REQUESTS_MIN, time.monotonic() + seconds_max
-    for mark in MARKS:
+    for mark in measuring.plan.soak_marks:
         while done < mark and time.monotonic() < until:
             requests = min(mark - done, slice_requests)
             seen = measuring.counted(one, requests)
