@@ -29,8 +29,8 @@ from bench.contestants import (
     wait_until_answered,
 )
 from bench.figures import groups
-from bench.load import BadAnswer, Overrun, target
-from bench.measuring import KEEPS_RATE_SHARE, QUICK, Measuring, Plan, added, memory_mb
+from bench.load import BadAnswer, target
+from bench.measuring import KEEPS_RATE_SHARE, QUICK, Measuring, Overrun, Plan, added, memory_mb
 from bench.report import Comparison, say
 
 FAMILIES: Final = {
@@ -45,7 +45,7 @@ STARTS: Final[dict[str, Start]] = {
     litellm_proxy.PLAIN: partial(litellm_proxy.running, say=say),
     litellm_proxy.LIMITED: partial(litellm_proxy.running_with_limits, say=say),
 }
-FAILURES: Final = (Unavailable, Wrong, BadAnswer, Overrun, OSError)
+FAILURES: Final = (Unavailable, Wrong, BadAnswer, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,10 +137,13 @@ class Bench:
             say(f"  {what}: {one.name}")
             try:
                 self._found.add(one.name, measure(one))
+            except Overrun as failure:
+                _note(self._found, one.name, f"not at '{what}': {failure}")
             except FAILURES as failure:
                 _note(self._found, one.name, f"left out at '{what}': {failure}")
                 self._found.failed = True
                 self._contestants.remove(one)
+                self._measuring.wait_until_quiet()
 
 
 @contextmanager

@@ -31,10 +31,6 @@ class BadAnswer(Exception):
     """An answer that no figure may rest on: another status, broken off, or not what was asked."""
 
 
-class Overrun(Exception):
-    """The gateway cannot keep the rate: requests pile up."""
-
-
 @dataclass(frozen=True)
 class Target:
     """Where to send, and what: whole requests as they go over the wire."""
@@ -56,6 +52,8 @@ class Sent:
     """To the first event of a stream."""
     late_ms: list[float] = field(default_factory=list)
     """By how much requests of an open loop were sent behind their time."""
+    was_overrun: bool = False
+    """Whether an open loop ended early, since too many requests waited for their answers."""
 
 
 def target(*, port: int, secret: str, model: str, path: str = "/v1/chat/completions") -> Target:
@@ -196,10 +194,10 @@ class Run:
         callers = [await self._connect() for _ in range(connections)]
         for caller in callers:
             caller.send()
-        await self._until_over(seconds_max=None)
+        await self._until_over()
 
     async def open(self, *, rate: float, seconds: float) -> None:
-        """Send at a fixed rate, on an idle connection or a new one."""
+        """Send at a fixed rate, on an idle connection or a new one; stop when there is none."""
         idle: list[Caller] = []
         count = max(1, round(rate * seconds))
 
@@ -213,12 +211,14 @@ class Run:
         for number in range(count):
             due = begin + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            if self._over.done():
+            self.sent.was_overrun = not idle and len(self._callers) >= IN_FLIGHT_MAX
+            if self.sent.was_overrun or self._over.done():
+                count = number
                 break
             caller = idle.pop() if idle else await self._connect()
             self.sent.late_ms.append((time.perf_counter() - due) * 1e3)
             caller.send()
-        await self._until_over(seconds_max=ANSWER_SECONDS_MAX)
+        await self._until_over()
 
     def answered(self, caller: Caller) -> None:
         now = time.perf_counter()
@@ -250,19 +250,17 @@ class Run:
         return self.sent
 
     async def _connect(self) -> Caller:
-        if len(self._callers) >= IN_FLIGHT_MAX:
-            raise Overrun(f"{IN_FLIGHT_MAX} requests wait for their answers")
         loop = asyncio.get_running_loop()
         _, caller = await loop.create_connection(lambda: Caller(self), HOST, self._port)
         self._callers.append(caller)
         return caller
 
-    async def _until_over(self, *, seconds_max: float | None) -> None:
-        """Wait for the last answer; without a limit in all, there is one from answer to answer."""
+    async def _until_over(self) -> None:
+        """Wait for the last answer; for each there is a limit, for all together there is none."""
         answers = -1
         while not self._over.done() and answers != self.sent.answers:
             answers = self.sent.answers
-            await asyncio.wait([self._over], timeout=seconds_max or ANSWER_SECONDS_MAX)
+            await asyncio.wait([self._over], timeout=ANSWER_SECONDS_MAX)
         if not self._over.done():
             raise BadAnswer(f"no answer within {ANSWER_SECONDS_MAX:g} s")
         self._over.result()
@@ -304,10 +302,9 @@ async def counted(
 
 async def open_loop(where: Target, *, rate: float, seconds: float, is_stream: bool = False) -> Sent:
     """
-    Send ``rate`` requests a second for so long, and wait for the last answers.
+    Send ``rate`` requests a second for so long, or until too many wait; wait for the last answers.
 
     :raises BadAnswer: at the first one
-    :raises Overrun: if too many wait for their answers
     """
     run = Run(where, is_stream=is_stream)
     return await run.measured(run.open(rate=rate, seconds=seconds))

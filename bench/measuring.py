@@ -12,12 +12,18 @@ import uvloop
 from bench import load, machine
 from bench.contestants import Contestant, Place, Wrong, ask
 from bench.figures import SHOWN, percentile
-from bench.load import Sent
+from bench.load import IN_FLIGHT_MAX, Sent
 
 GAP_MS: Final = 2
 IDLE_SECONDS: Final = 2.0
+QUIET_SECONDS: Final = 1.0
+QUIET_SECONDS_MAX: Final = 60.0
 MB: Final = 1e6
 Work = Callable[[], Coroutine[Any, Any, Sent]]
+
+
+class Overrun(Exception):
+    """The gateway cannot keep that rate: requests piled up."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,11 @@ class Measuring:
         return paced | self._closed(contestant, "burst", self.plan.stream_seconds, is_stream=True)
 
     def at_rate(self, contestant: Contestant, rate: int) -> dict[str, float]:
-        """Return the times of answers at a fixed rate, not yet less those of the upstream."""
+        """
+        Return the times of answers at a fixed rate, not yet less those of the upstream.
+
+        :raises Overrun: if it cannot keep that rate
+        """
         seen = self._open(contestant, rate)
         return _times(f"rate_{rate}.", seen.sent.answer_ms) | {
             f"rate_{rate}.cpu_ms": seen.cpu_ms,
@@ -109,7 +119,11 @@ class Measuring:
         }
 
     def streams_at_rate(self, contestant: Contestant) -> dict[str, float]:
-        """Return the times to the first event, not yet less those of the upstream."""
+        """
+        Return the times to the first event, not yet less those of the upstream.
+
+        :raises Overrun: if it cannot keep that rate
+        """
         self._set_gap(GAP_MS)
         seen = self._open(contestant, self.plan.stream_rate, is_stream=True)
         self._set_gap(0)
@@ -151,6 +165,13 @@ class Measuring:
         _, told = ask("GET", self._place.upstream_port, "/served")
         return sum(json.loads(told).values())
 
+    def wait_until_quiet(self) -> None:
+        """Wait until the upstream serves nobody any more: a run that broke off leaves requests."""
+        until, served = time.monotonic() + QUIET_SECONDS_MAX, -1
+        while served != (now := self.served()) and time.monotonic() < until:
+            served = now
+            time.sleep(QUIET_SECONDS)
+
     def _set_gap(self, ms: int) -> None:
         status, _ = ask("PUT", self._place.upstream_port, f"/gap/{ms}")
         assert status == 200, "the upstream is ours"  # noqa: PLR2004
@@ -175,12 +196,15 @@ class Measuring:
         }
 
     def _open(self, contestant: Contestant, rate: float, *, is_stream: bool = False) -> Observed:
-        return self.observe(
+        seen = self.observe(
             contestant,
             lambda: load.open_loop(
                 contestant.target, rate=rate, seconds=self.plan.rate_seconds, is_stream=is_stream
             ),
         )
+        if seen.sent.was_overrun:
+            raise Overrun(f"{IN_FLIGHT_MAX} requests waited for their answers")
+        return seen
 
 
 def memory_mb(contestant: Contestant) -> float:
