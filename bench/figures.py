@@ -27,6 +27,11 @@ class Row:
     digits: int = 1
     more_is_better: bool | None = False
 
+    @property
+    def is_time(self) -> bool:
+        """Whether it is the time of an answer, which depends on who else used the core."""
+        return "added_p" in self.key
+
 
 @dataclass(frozen=True)
 class Group:

@@ -128,7 +128,11 @@ class Measuring:
         seen = self._open(contestant, self.plan.stream_rate, is_stream=True)
         self._set_gap(0)
         times = _times("stream_rate.first_", seen.sent.first_ms)
-        return times | {"stream_rate.cpu_ms": seen.cpu_ms}
+        return times | {
+            "stream_rate.cpu_ms": seen.cpu_ms,
+            "stream_rate.late_ms": percentile(seen.sent.late_ms, 99),
+            "stream_rate.others_busy": seen.gateway_busy - seen.core_share,
+        }
 
     def idle(self, contestant: Contestant) -> dict[str, float]:
         """Return the CPU time that it takes with nothing to do."""

@@ -120,8 +120,8 @@ def _note_on_others(found: Comparison) -> str | None:
         return None
     return (
         f"Other programs used up to {most:.0%} of the gateways' core: requests a second and all"
-        " times are theirs as well, and CPU a request is higher than alone (caches, and cores that"
-        " are threads of one). Compare within this run only."
+        " times are theirs as well, so times are not compared; and CPU a request is higher than"
+        " alone (caches, and cores that are threads of one): compare it within this run only."
     )
 
 
@@ -169,9 +169,17 @@ def _cell(values: Sequence[float], row: Row) -> str:
 
 
 def _times(found: Comparison, name: str, row: Row) -> str:
-    ours, theirs = found.figures[OURS].get(row.key, []), found.figures[name].get(row.key, [])
-    times = times_better(ours, theirs, row)
+    ours, theirs = found.figures[OURS], found.figures[name]
+    if row.is_time and any(_was_shared(series, row) for series in (ours, theirs)):
+        return "–"
+    times = times_better(ours.get(row.key, []), theirs.get(row.key, []), row)
     return "–" if times is None else f"{times:.3g}"
+
+
+def _was_shared(series: Series, row: Row) -> bool:
+    """Return whether others used the core meanwhile: who needs more of it waits far longer then."""
+    others = series.get(f"{row.key.partition('.')[0]}.others_busy", [])
+    return max(others, default=0) > NOISE_SHARE
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:

@@ -455,6 +455,15 @@ def test_the_page_says_that_others_used_the_core_or_that_it_was_idle() -> None:
     assert "idle for 49%" in "".join(report.notes(a_comparison(**idle)))
 
 
+@pytest.mark.parametrize(("others", "shown"), [(0.02, "10"), (0.3, "–")])
+def test_times_are_compared_only_where_nobody_else_used_the_core(others: float, shown: str) -> None:
+    found = a_comparison()
+    found.add("costplatform", {"rate_20.added_p50_ms": 1.0, "rate_20.others_busy": 0.0})
+    found.add("litellm", {"rate_20.added_p50_ms": 10.0, "rate_20.others_busy": others})
+
+    assert f"| added, p50, ms | 1.00 | 10.00 | {shown} |" in report.markdown(found)
+
+
 def test_what_is_saved_can_be_read_again_and_names_no_machine(tmp_path: Path) -> None:
     paths = report.save(a_comparison(), folder=tmp_path / "results")
 
