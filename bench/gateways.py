@@ -56,19 +56,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rounds is not None:
         plan = replace(plan, rounds=options.rounds)
     found = _comparison(plan)
-    with _running(options.only, cores, found) as (place, direct, contestants):
-        bench = Bench(Measuring(place, plan), found, direct, contestants)
-        if options.soak:
-            found.groups = soak.groups(plan.soak_marks)
-            bench.soak(seconds_max=options.soak_seconds_max)
-        else:
-            bench.compare()
-    say("")
-    say(report.markdown(found))
-    if options.save:
+    try:
+        with _running(options.only, cores, found) as (place, direct, contestants):
+            bench = Bench(Measuring(place, plan), found, direct, contestants)
+            if options.soak:
+                found.groups = soak.groups(plan.soak_marks)
+                bench.soak(seconds_max=options.soak_seconds_max)
+            else:
+                bench.compare()
+    finally:
+        # Also what was found until Ctrl-C.
+        _tell(found, is_kept=options.save)
+    return 1 if found.failed else 0
+
+
+def _tell(found: Comparison, *, is_kept: bool) -> None:
+    say(f"\n{report.markdown(found)}")
+    if is_kept:
         for path in report.save(found):
             say(f"written: {path}")
-    return 1 if found.failed else 0
 
 
 class Bench:

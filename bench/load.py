@@ -18,6 +18,8 @@ from bench.upstream_server import CHUNKS
 
 HOST: Final = "127.0.0.1"
 IN_FLIGHT_MAX: Final = 512
+IDLE_SECONDS_MAX: Final = 2.0
+"""Servers close connections that have rested for longer, at the earliest after five seconds."""
 ANSWER_SECONDS_MAX: Final = 60.0
 ANSWER_BYTES_MAX: Final = 2**20
 SHOWN_BYTES_MAX: Final = 300
@@ -89,12 +91,15 @@ class Caller(asyncio.Protocol):
         """Of the whole answer with its head; None before the head, 0 for one in chunks."""
         self.sent_at = 0.0
         self.first_at = 0.0
+        self.rests_since = 0.0
+        self.is_closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are of no class that asyncio knows.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
         if self.sent_at:
             self._run.fail(BadAnswer(f"the connection was closed before the answer: {error}"))
 
@@ -211,11 +216,11 @@ class Run:
         for number in range(count):
             due = begin + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            self.sent.was_overrun = not idle and len(self._callers) >= IN_FLIGHT_MAX
+            self.sent.was_overrun = number - self.sent.answers >= IN_FLIGHT_MAX
             if self.sent.was_overrun or self._over.done():
                 count = number
                 break
-            caller = idle.pop() if idle else await self._connect()
+            caller = _rested(idle) or await self._connect()
             self.sent.late_ms.append((time.perf_counter() - due) * 1e3)
             caller.send()
         await self._until_over()
@@ -226,7 +231,7 @@ class Run:
         self.sent.answer_ms.append((now - caller.sent_at) * 1e3)
         if self.is_stream:
             self.sent.first_ms.append((caller.first_at - caller.sent_at) * 1e3)
-        caller.sent_at = 0.0
+        caller.sent_at, caller.rests_since = 0.0, now
         self._and_then(caller)
 
     def fail(self, error: Exception) -> None:
@@ -264,6 +269,16 @@ class Run:
         if not self._over.done():
             raise BadAnswer(f"no answer within {ANSWER_SECONDS_MAX:g} s")
         self._over.result()
+
+
+def _rested(idle: list[Caller]) -> Caller | None:
+    """Take the connection that was used last; close those that a server might close meanwhile."""
+    while idle:
+        caller = idle.pop()
+        if not caller.is_closed and time.perf_counter() - caller.rests_since < IDLE_SECONDS_MAX:
+            return caller
+        caller.close()
+    return None
 
 
 async def closed(

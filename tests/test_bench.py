@@ -35,7 +35,7 @@ from bench.load import BadAnswer, Sent, Target
 from bench.machine import Clock, Cores
 from bench.our_gateway import check_rows, check_spent
 from bench.report import Comparison
-from bench.upstream_server import BODY_BYTES_MAX, CHUNKS
+from bench.upstream_server import BODY_BYTES_MAX, CHUNKS, UNARY
 from costplatform import processes
 from spend.verification import Difference, Report
 from tests.stack import wait_until
@@ -213,6 +213,20 @@ async def test_a_connection_that_is_closed_before_its_answer_ends_the_run() -> N
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(BadAnswer, match="closed"):
             await load.counted(Target(port, b"x", b"x"), connections=1, requests=1)
+
+
+async def test_an_open_loop_uses_no_connection_that_was_closed_while_it_rested() -> None:
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(UNARY)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+        where = load.target(port=server.sockets[0].getsockname()[1], secret="sk-x", model="m")
+        sent = await load.open_loop(where, rate=10, seconds=0.5)
+
+    assert sent.answers == 5
 
 
 EVENTS = b"data: {}\n\n" * CHUNKS
