@@ -46,6 +46,8 @@ class Contestant:
     pid: int
     check_books: Callable[[int], None] = no_books
     """Called after each run with how many answers it has given; raises :class:`Wrong`."""
+    store_pid: int | None = None
+    """Where it counts what was spent, on the other core."""
     runs_on: Mapping[str, str] = field(default_factory=dict)
     """Versions of what it needs beside itself."""
 

@@ -92,6 +92,7 @@ def _work(key: str, what: str) -> tuple[Row, ...]:
     return (
         Row(f"{key}.per_second", f"{what}s a second", 0, more_is_better=True),
         Row(f"{key}.cpu_ms", f"CPU ms a {what}", 3),
+        Row(f"{key}.store_cpu_ms", "CPU ms of the store, on the other core", 3),
         Row(f"{key}.core_share", "share of its core that it used", 2, more_is_better=None),
         Row(f"{key}.beside_busy", "how busy the other core was", 2, more_is_better=None),
         Row(f"{key}.sender_share", "share of that for sending", 2, more_is_better=None),

@@ -45,6 +45,7 @@ STARTS: Final[dict[str, Start]] = {
     litellm_proxy.PLAIN: partial(litellm_proxy.running, say=say),
     litellm_proxy.LIMITED: partial(litellm_proxy.running_with_limits, say=say),
 }
+Measure = Callable[[Contestant], dict[str, float]]
 FAILURES: Final = (Unavailable, Wrong, BadAnswer, OSError)
 
 
@@ -75,6 +76,10 @@ def _tell(found: Comparison, *, is_kept: bool) -> None:
     if is_kept:
         for path in report.save(found):
             say(f"written: {path}")
+
+
+def _any(_: Contestant) -> bool:
+    return True
 
 
 class Bench:
@@ -112,17 +117,24 @@ class Bench:
         measuring = self._measuring
         self._each("all connections at work", measuring.closed)
         for rate in measuring.plan.rates:
-            self._at_rate(rate, measuring.at_rate(self._direct, rate))
+            self._less_direct(
+                f"{rate} a second",
+                partial(measuring.at_rate, rate=rate),
+                only=partial(self._keeps, rate=rate),
+            )
         self._each("streams", measuring.streams)
-        direct = measuring.streams_at_rate(self._direct)
-        self._each("streams, paced", lambda one: added(measuring.streams_at_rate(one), direct))
+        self._less_direct("streams, paced", measuring.streams_at_rate)
 
-    def _at_rate(self, rate: int, direct: dict[str, float]) -> None:
-        self._each(
-            f"{rate} a second",
-            lambda one: added(self._measuring.at_rate(one, rate), direct),
-            only=lambda one: self._keeps(one, rate),
-        )
+    def _less_direct(
+        self, what: str, measure: Measure, *, only: Callable[[Contestant], bool] = _any
+    ) -> None:
+        """Measure times at a rate, less those of the upstream itself, which is measured first."""
+        try:
+            direct = measure(self._direct)
+        except Overrun as failure:
+            _note(self._found, self._direct.name, f"nobody at '{what}': {failure}")
+            return
+        self._each(what, lambda one: added(measure(one), direct), only=only)
 
     def _warmed_up(self, one: Contestant) -> dict[str, float]:
         self._measuring.warm_up(one)
@@ -135,9 +147,9 @@ class Bench:
     def _each(
         self,
         what: str,
-        measure: Callable[[Contestant], dict[str, float]],
+        measure: Measure,
         *,
-        only: Callable[[Contestant], bool] = lambda _: True,
+        only: Callable[[Contestant], bool] = _any,
     ) -> None:
         for one in [each for each in self._contestants if only(each)]:
             say(f"  {what}: {one.name}")

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -102,10 +102,10 @@ def running_with_limits(place: Place, *, say: Callable[[str], None]) -> Iterator
         env={"REDIS_HOST": HOST, "REDIS_PORT": str(port)},
     )
     with ExitStack() as stack:
-        stack.enter_context(place.beside(_counters(port, place.folder)))
+        store_pid = stack.enter_context(place.beside(_counters(port, place.folder)))
         secret = _new_secret()
         contestant = stack.enter_context(_running(server, place, secret=secret, program=program))
-        yield Contestant(**(vars(contestant) | {"check_books": LimitsCheck(port)}))
+        yield replace(contestant, check_books=LimitsCheck(port), store_pid=store_pid)
 
 
 class LimitsCheck:

@@ -64,6 +64,18 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def child_called(text: str) -> int:
+    """
+    Return the process that this one has started with ``text`` in its command line.
+
+    :raises LookupError: if there is none
+    """
+    for pid in tree(os.getpid()):
+        if text in _text(PROC / str(pid) / "cmdline"):
+            return pid
+    raise LookupError(text)
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the CPU time of a process and its descendants, threads that have ended included."""
     return sum(map(_own_cpu_seconds, tree(pid)))

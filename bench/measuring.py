@@ -59,6 +59,8 @@ class Observed:
     gateway_busy: float
     """The share of its core that was at work for anybody, from 0 to 1."""
     beside_busy: float
+    store_cpu_seconds: float
+    """Of the store that it counts in, if it has one."""
 
     @property
     def cpu_ms(self) -> float:
@@ -150,6 +152,7 @@ class Measuring:
         """
         cores = self._place.cores
         served, cpu = self.served(), machine.cpu_seconds(contestant.pid)
+        store_cpu = _store_cpu_seconds(contestant)
         clocks = machine.clock_of(cores.gateway), machine.clock_of(cores.beside)
         sent = uvloop.run(work())
         seen = Observed(
@@ -157,6 +160,7 @@ class Measuring:
             cpu_seconds=machine.cpu_seconds(contestant.pid) - cpu,
             gateway_busy=machine.busy_share(clocks[0], machine.clock_of(cores.gateway)),
             beside_busy=machine.busy_share(clocks[1], machine.clock_of(cores.beside)),
+            store_cpu_seconds=_store_cpu_seconds(contestant) - store_cpu,
         )
         if (now := self.served() - served) != sent.answers:
             raise Wrong(f"the upstream served {now} requests, and {sent.answers} were answered")
@@ -190,7 +194,7 @@ class Measuring:
                 is_stream=is_stream,
             ),
         )  # fmt: skip
-        return {
+        figures = {
             f"{key}.per_second": seen.sent.answers / seen.sent.seconds,
             f"{key}.cpu_ms": seen.cpu_ms,
             f"{key}.core_share": seen.core_share,
@@ -198,6 +202,9 @@ class Measuring:
             f"{key}.sender_share": seen.sent.own_cpu_seconds / seen.sent.seconds,
             f"{key}.others_busy": seen.gateway_busy - seen.core_share,
         }
+        if contestant.store_pid is not None:
+            figures[f"{key}.store_cpu_ms"] = seen.store_cpu_seconds * 1e3 / seen.sent.answers
+        return figures
 
     def _open(self, contestant: Contestant, rate: float, *, is_stream: bool = False) -> Observed:
         seen = self.observe(
@@ -209,6 +216,10 @@ class Measuring:
         if seen.sent.was_overrun:
             raise Overrun(f"{IN_FLIGHT_MAX} requests waited for their answers")
         return seen
+
+
+def _store_cpu_seconds(contestant: Contestant) -> float:
+    return machine.cpu_seconds(contestant.store_pid) if contestant.store_pid else 0.0
 
 
 def memory_mb(contestant: Contestant) -> float:

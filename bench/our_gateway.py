@@ -22,6 +22,7 @@ from uuid import UUID
 
 import django
 
+from bench import machine
 from bench.contestants import (
     MODEL,
     Contestant,
@@ -88,6 +89,7 @@ def running(place: Place) -> Iterator[Contestant]:
             target=target(port=site.port, secret=cast.secret, model=MODEL),
             pid=pid,
             check_books=Books(cast.accounts),
+            store_pid=machine.child_called(str(folder / "valkey" / "valkey.conf")),
             runs_on=_runs_on(),
         )
 
