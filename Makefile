@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 SYNCED := .venv/.synced
 
-.PHONY: help up test check check-beside-servers bench faults money fmt browser
+.PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \
+	faults money fmt browser nginx
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -12,7 +13,8 @@ help:
 	@echo "make fmt     format and mend what can be mended"
 	@echo "make faults  kill and cut everything, in full: an hour (make test runs a sample)"
 	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
-	@echo "make bench   what a request costs the gateway, through either door"
+	@echo "make bench   what a request costs here, beside nginx and LiteLLM: some fifteen minutes"
+	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests)"
 
 up: $(SYNCED)
 	@exec $(BIN)/costplatform up
@@ -32,10 +34,19 @@ check-beside-servers:
 	$(BIN)/python manage.py check --fail-level WARNING
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
-bench: $(SYNCED)
+bench: bench-parts bench-gateways
+
+bench-parts: $(SYNCED)
 	$(BIN)/python -m bench.pricing
 	$(BIN)/python -m bench.scripts
 	$(BIN)/python -m bench.doors
+
+# BENCH="--quick" and the like are handed on; --help says which there are.
+bench-gateways: $(SYNCED) nginx
+	$(BIN)/python -m bench.gateways $(BENCH)
+
+bench-memory: $(SYNCED) nginx
+	$(BIN)/python -m bench.gateways --soak $(BENCH)
 
 money: $(SYNCED)
 	MONEY=full $(BIN)/pytest tests/spend/test_many_charges.py -s
@@ -62,3 +73,8 @@ $(SYNCED): uv.lock pyproject.toml
 browser:
 	@test -x /usr/bin/chromium || .ci/apt-get-install chromium || \
 		{ echo "The browser tests need /usr/bin/chromium: apt-get install -y chromium"; exit 1; }
+
+# Without it the others are compared all the same.
+nginx:
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || .ci/apt-get-install nginx-light || \
+		echo "nginx is not measured: apt-get install -y nginx-light"

@@ -47,7 +47,7 @@ def from_environment() -> Limits:
 
 
 def body_bytes() -> int:
-    return env.integer("GATEWAY_BODY_BYTES_MAX", 16 * 2**20, low=1_024, high=256 * 2**20)
+    return env.integer("GATEWAY_BODY_BYTES_MAX", 32 * 2**20, low=1_024, high=256 * 2**20)
 
 
 def body_seconds() -> int:

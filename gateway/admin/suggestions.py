@@ -30,7 +30,10 @@ class WithSuggestions(TextInput):
 
 
 def known_providers() -> set[str]:
-    return {*Provider.objects.values_list("slug", flat=True), *providers.PRESETS}
+    return {
+        *Provider.objects.values_list("slug", flat=True),
+        *(each.slug for each in providers.PROVIDERS),
+    }
 
 
 def known_models() -> set[str]:
