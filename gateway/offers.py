@@ -119,7 +119,7 @@ def offer_at(
     price = _price(target, route, snapshot, models, now)
     rate = _exchange_rate(price, target, snapshot.currency, models, now)
     _check_service_tier(asked, price)
-    body = route.send(asked, target.upstream_model)
+    body = route.send(asked, target.serving.model_sent(target.upstream_model))
     size = len(body.data) if asked.text_bytes is None else asked.text_bytes
     ceiling = _ceiling(asked, target, price, size)
     _check_ceiling(rate.convert(ceiling), snapshot.currency)

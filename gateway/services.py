@@ -6,6 +6,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
+import orjson
+
 from budgets import money
 from budgets.changes import change, unique
 from budgets.errors import InvalidInput
@@ -128,6 +130,7 @@ def _check_binding(deployment: Deployment, api_key: str | None) -> None:
 
 
 def _new_credential(deployment: Deployment, api_key: str) -> Credential:
+    api_key = _on_one_line(api_key)
     if len(api_key) > SECRET_LENGTH_MAX or not api_key.isprintable():
         raise InvalidInput("api_key", f"must be printable, {SECRET_LENGTH_MAX} characters at most")
     return Credential.objects.create(
@@ -136,3 +139,13 @@ def _new_credential(deployment: Deployment, api_key: str) -> Credential:
         host=vault.host_of(deployment.api_base),
         secret=vault.seal(api_key),
     )
+
+
+def _on_one_line(api_key: str) -> str:
+    """Return keys that are JSON, as of service accounts, without their line breaks."""
+    if not api_key.lstrip().startswith("{"):
+        return api_key
+    try:
+        return orjson.dumps(orjson.loads(api_key)).decode()
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput("api_key", "begins as JSON and is none") from error

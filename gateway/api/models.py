@@ -38,8 +38,8 @@ from budgets.models import TAG_BYTES_MAX, AccountKind
 from budgets.queries import PAGE_SIZE_MAX
 from budgets.snapshots import GLOBAL_SCOPE
 from gateway.api.deployment_limits import limits_of, set_limits
+from gateway.api.deployment_places import PlaceFields, ProviderKey, place_of
 from gateway.models import REGION, REGION_LENGTH_MAX, WEIGHT_MAX, Deployment
-from gateway.providers import base_url_of
 from gateway.services import (
     RATE_DECIMALS_MAX,
     SECRET_LENGTH_MAX,
@@ -54,10 +54,6 @@ from spend.queries import models_named, price_in_force
 TOKENS_MAX: Final = 2**31 - 1
 
 UNSUPPORTED_PARAMS: Final[Defaults] = {
-    "api_version": None,
-    "aws_access_key_id": None,
-    "aws_region_name": None,
-    "aws_secret_access_key": None,
     "configurable_clientside_auth_params": None,
     "drop_params": False,
     "input_cost_per_second": None,
@@ -74,9 +70,6 @@ UNSUPPORTED_PARAMS: Final[Defaults] = {
     "timeout": None,
     "use_in_pass_through": False,
     "use_litellm_proxy": False,
-    "vertex_credentials": None,
-    "vertex_location": None,
-    "vertex_project": None,
     "watsonx_region_name": None,
 }
 UNSUPPORTED_INFO: Final[Defaults] = {
@@ -95,18 +88,6 @@ UNSUPPORTED_INFO: Final[Defaults] = {
 }
 
 
-class ProviderKey(Text):
-    """A credential for the upstream; it is kept encrypted and never shown."""
-
-    default_error_messages = {"environment": "must be the key itself, not a variable's name"}
-
-    def to_internal_value(self, data: Any) -> str:
-        text = super().to_internal_value(data)
-        if text.startswith("os.environ/"):
-            self.fail("environment")
-        return text
-
-
 class Region(Parsed):
     """A region as prices name it."""
 
@@ -123,7 +104,7 @@ class Rate(Amount):
         super().__init__(max_value=RATE_MAX, decimals=RATE_DECIMALS_MAX, **options)
 
 
-class ModelParams(Strict):
+class ModelParams(PlaceFields, Strict):
     """Where a deployment is, how it is authenticated, and the prices that it has of its own."""
 
     unsupported = UNSUPPORTED_PARAMS
@@ -203,6 +184,7 @@ class ModelView:
             "api_base": deployment.api_base,
             "weight": deployment.weight,
             **({"region_name": deployment.region} if deployment.region else {}),
+            **({"api_version": deployment.api_version} if deployment.api_version else {}),
             **({"tags": deployment.tags} if deployment.tags else {}),
             **self.limits,
             **{name: Decimal(rate) for name, rate in deployment.price_override.items()},
@@ -268,7 +250,7 @@ class ModelNew(ManagementView):
         values, params, now = _values(asked), asked["litellm_params"], timezone.now()
         try:
             with change(scope=GLOBAL_SCOPE):  # all of it, or nothing
-                deployment = create_deployment(values=values, api_key=params.get("api_key"))
+                deployment = create_deployment(values=values, api_key=place_of(params).api_key)
                 set_limits(deployment=deployment, params=params, now=now)
         except InvalidInput as error:
             if "." in error.field:
@@ -358,12 +340,13 @@ def _views(deployments: Iterable[Deployment], *, at: datetime) -> list[ModelView
 
 def _values(asked: Asked) -> dict[str, Any]:
     params, facts = asked["litellm_params"], asked.get("model_info") or {}
-    provider, upstream_model = _provider_and_model(params)
+    place = place_of(params)
     values = {
         "model_name": asked["model_name"],
-        "provider": provider,
-        "upstream_model": upstream_model,
-        "api_base": params.get("api_base") or _preset(provider),
+        "provider": place.provider,
+        "upstream_model": place.upstream_model,
+        "api_base": place.api_base,
+        "api_version": params.get("api_version") or "",
         "weight": params.get("weight") or 1,
         "region": params.get("region_name") or "",
         "tags": params.get("tags") or [],
@@ -382,29 +365,3 @@ def _values(asked: Asked) -> dict[str, Any]:
             facts["organization_id"], field="model_info.organization_id"
         )
     return values
-
-
-def _provider_and_model(params: Mapping[str, Any]) -> tuple[str, str]:
-    """Return who serves the model, and the provider's name of it."""
-    prefix, slash, rest = params["model"].partition("/")
-    provider = params.get("custom_llm_provider")
-    if provider:
-        return provider, rest if slash and prefix == provider else params["model"]
-    if not slash or not rest:
-        problem = "must begin with its provider, as openai/gpt-4o does"
-        raise InvalidInput("litellm_params.model", problem)
-    return _checked_provider(prefix), rest
-
-
-def _checked_provider(prefix: str) -> str:
-    try:
-        return ProviderName().run_validation(prefix)  # type: ignore[no-any-return]
-    except serializers.ValidationError as error:
-        raise InvalidInput("litellm_params.model", "has no provider before its /") from error
-
-
-def _preset(provider: str) -> str:
-    base_url = base_url_of(provider)
-    if base_url is None:
-        raise InvalidInput("litellm_params.api_base", f"is needed: {provider} has no usual one")
-    return base_url

@@ -60,10 +60,13 @@ def region_of(url: str) -> str:
     return found[1]
 
 
+def base_url(*, region: str) -> str:
+    return f"https://bedrock-runtime.{region}.amazonaws.com/openai/v1"
+
+
 PROVIDER: Final = Provider(
     slug="aws",
     name="Amazon Bedrock",
-    # https://bedrock-runtime.REGION.amazonaws.com/openai/v1
     paths={CHAT.name: "/chat/completions"},
     authenticate=authenticate,
 )

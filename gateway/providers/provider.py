@@ -89,6 +89,8 @@ class Provider:
     """Ends of host names by which it is told from others of the same slug."""
     authenticate: Authenticate = bearer
     url: Callable[[Place, str], str] = joined
+    model_sent: Callable[[str], str] = str
+    """How it wants its models to be named, where the price book names them otherwise."""
     answers: Mapping[str, Answers] = field(default_factory=dict)
     """Of routes whose usage it tells otherwise than all others."""
     free: frozenset[str] = frozenset()

@@ -17,8 +17,10 @@ from gateway.providers.gemini import GeminiAnswers
 from gateway.providers.provider import CredentialRefused, Outgoing, Provider, openai_paths
 from gateway.routes import CHAT
 
+HOST: Final = "aiplatform.googleapis.com"
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_URL: Final = "https://oauth2.googleapis.com/token"  # noqa: S105  # an address, not a token
+KEY_FIELDS: Final = ("client_email", "private_key")
 ACCOUNTS_MAX: Final = 256
 
 
@@ -54,10 +56,22 @@ def _refresh(account: service_account.Credentials) -> None:
         raise CredentialRefused("Google gives it no access token") from error
 
 
+def base_url(*, project: str, location: str) -> str:
+    """Return the base URL of a project in a location."""
+    host = HOST if location == "global" else f"{location}-{HOST}"
+    return f"https://{host}/v1/projects/{project}/locations/{location}/endpoints/openapi"
+
+
+def model_sent(name: str) -> str:
+    """Google's own models are named with their publisher there."""
+    return name if "/" in name else f"google/{name}"
+
+
 PROVIDER: Final = Provider(
     slug="google",
     name="Vertex AI",
-    hosts=("aiplatform.googleapis.com",),
+    hosts=(HOST,),
+    model_sent=model_sent,
     paths=openai_paths(CHAT),
     authenticate=authenticate,
     answers={CHAT.name: GeminiAnswers()},

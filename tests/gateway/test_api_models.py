@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -50,6 +51,79 @@ def test_a_deployment_is_made_with_its_credential_which_is_never_shown() -> None
     assert vault.unseal(bytes(secret), bound_to=deployment.credential.host, api_base=HOST) == (
         "sk-upstream-secret"
     )
+
+
+def secret_of(made: dict[str, Any]) -> tuple[Deployment, str]:
+    deployment = Deployment.objects.get(public_id=made["model_id"])
+    kept = deployment.credential
+    assert kept is not None
+    secret = bytes(kept.secret)
+    return deployment, vault.unseal(secret, bound_to=kept.host, api_base=deployment.api_base)
+
+
+def test_vertex_ai_is_made_of_project_location_and_a_service_accounts_key() -> None:
+    account = {"client_email": "a@b.test", "private_key": "-----BEGIN\nKEY"}
+
+    made = make(
+        model="vertex_ai/gemini-2.5-pro", vertex_project="my-project",
+        vertex_location="europe-west1", vertex_credentials=account,
+    )  # fmt: skip
+
+    deployment, secret = secret_of(made)
+    assert (deployment.provider, deployment.upstream_model) == ("google", "gemini-2.5-pro")
+    assert deployment.api_base == (
+        "https://europe-west1-aiplatform.googleapis.com/v1/projects/my-project"
+        "/locations/europe-west1/endpoints/openapi"
+    )
+    assert orjson.loads(secret) == account
+
+
+def test_bedrock_is_made_of_a_region_and_an_access_key() -> None:
+    keys = {"aws_access_key_id": "AKID", "aws_secret_access_key": "secret"}
+
+    made = make(model="bedrock/openai.gpt-oss-120b-1:0", aws_region_name="eu-west-1", **keys)
+
+    deployment, secret = secret_of(made)
+    assert deployment.provider == "aws"
+    assert deployment.api_base == "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1"
+    assert orjson.loads(secret) == keys
+
+
+def test_azure_keeps_its_api_version() -> None:
+    made = make(
+        model="azure/my-gpt", api_base="https://r.openai.azure.com", api_version="2025-04-01"
+    )
+
+    assert made["litellm_params"]["api_version"] == "2025-04-01"
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"vertex_project": "p"}, "vertex_project"),
+        ({"model": "vertex_ai/gemini", "vertex_project": "p"}, "vertex_location"),
+        ({"model": "vertex_ai/gemini", "vertex_location": "l"}, "vertex_project"),
+        ({"model": "vertex_ai/g", "vertex_project": "p/../q", "vertex_location": "l"},
+         "vertex_project"),
+        ({"aws_region_name": "eu-west-1"}, "aws_region_name"),
+        ({"model": "bedrock/m", "aws_region_name": "x", "aws_access_key_id": "A"},
+         "aws_secret_access_key"),
+        ({"model": "bedrock/m", "aws_region_name": "x", "aws_access_key_id": "A",
+          "aws_secret_access_key": "B", "api_key": "C"}, "api_key"),
+        ({"model": "azure/m", "api_base": HOST, "api_version": "a b"}, "api_version"),
+        ({"model": "vertex_ai/g", "api_base": HOST, "vertex_credentials": "{"}, "api_key"),
+    ],
+)  # fmt: skip
+def test_a_place_that_does_not_fit_makes_no_deployment(params: dict[str, Any], field: str) -> None:
+    before = Deployment.objects.count()
+
+    reply = api().post(
+        "/model/new",
+        {"model_name": new_id("m"), "litellm_params": {"model": "openai/gpt-4o", **params}},
+    )
+
+    assert (reply.status, reply.error["param"]) == (400, f"litellm_params.{field}")
+    assert Deployment.objects.count() == before
 
 
 def test_the_version_one_path_tells_the_same() -> None:
