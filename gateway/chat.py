@@ -45,6 +45,8 @@ class ChatRequest:
         """
         Return the body that is sent on: the upstream's model name, usage asked for on streams,
         and without what was meant for us.
+
+        :raises InvalidRequest: if it is nested deeper than JSON can be written here
         """
         fields = {**self.fields, "model": upstream_model}
         if self.stream:
@@ -55,7 +57,10 @@ class ChatRequest:
             fields["metadata"] = kept
             if not kept:
                 del fields["metadata"]
-        return orjson.dumps(fields)
+        try:
+            return orjson.dumps(fields)
+        except orjson.JSONEncodeError as error:
+            raise InvalidRequest("The body is nested too deeply.") from error
 
 
 def parse(body: bytes, *, headers: Mapping[str, str]) -> ChatRequest:
@@ -148,10 +153,9 @@ def _service_tier(fields: Mapping[str, Any]) -> str | None:
 
 def _bytes_bound(fields: Mapping[str, Any]) -> bool:
     """A token is at least a byte of text; images, audio and files bring tokens without bytes."""
-    if any(fields.get(name) is not None for name in _UNBOUNDED_FIELDS):
+    if not all(map(_is_client_tool, _tools(fields))):
         return False
-    tools = _typed(fields, "tools", list) or []
-    if not all(isinstance(t, dict) and _is_of(t.get("type"), _CLIENT_TOOLS) for t in tools):
+    if any(fields.get(name) is not None for name in _UNBOUNDED_FIELDS):
         return False
     return all(_is_text(message) for message in fields["messages"])
 
@@ -160,7 +164,15 @@ def _may_search(fields: Mapping[str, Any]) -> bool:
     """Whether the provider may search the web: it is asked to, or has a tool of its own."""
     if any(fields.get(name) is not None for name in _SEARCH_FIELDS):
         return True
-    return any(not _is_of(tool.get("type"), _CLIENT_TOOLS) for tool in fields.get("tools") or ())
+    return not all(map(_is_client_tool, _tools(fields)))
+
+
+def _tools(fields: Mapping[str, Any]) -> list[object]:
+    return _typed(fields, "tools", list) or []
+
+
+def _is_client_tool(tool: object) -> bool:
+    return isinstance(tool, dict) and _is_of(tool.get("type"), _CLIENT_TOOLS)
 
 
 def _is_of(kind: object, kinds: frozenset[str]) -> bool:
