@@ -13,6 +13,7 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 
 from costplatform.limits import limited  # noqa: E402
 from gateway import lane, process  # noqa: E402
+from gateway.begun import BEGUN, Begun  # noqa: E402
 from gateway.lane import Message, Receive, Send  # noqa: E402
 
 _django = get_asgi_application()
@@ -22,7 +23,15 @@ async def http(scope: Message, receive: Receive, send: Send) -> None:
     if settings.GATEWAY_LANE and lane.takes(scope):
         await lane.app(scope, receive, send)
     else:
-        await limited(_django, scope, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
+        await _through_django(scope, receive, send)
+
+
+async def _through_django(scope: Message, receive: Receive, send: Send) -> None:
+    begun = Begun()
+    try:
+        await limited(_django, {**scope, BEGUN: begun}, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
+    finally:
+        begun.end()
 
 
 async def lifespan(scope: Message, receive: Receive, send: Send) -> None:

@@ -20,6 +20,7 @@ from budgets import keys, snapshots
 from budgets.snapshots import KeySnapshot
 from gateway import estimates, identity, pipeline, process, queries
 from gateway.attempt import Relay, Reply
+from gateway.begun import BEGUN, Begun
 from gateway.catalogue import read_catalogue
 from gateway.errors import BodyTooLarge, GatewayError, RequestNotFound, Unauthorized
 from gateway.pipeline import CHAT_COMPLETIONS, Inbound
@@ -43,7 +44,7 @@ class ChatCompletions(GatewayView):
     @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def post(self, request: Request) -> HttpResponseBase:
         inbound = Inbound(route=CHAT_COMPLETIONS, headers=_headers(request), body=_body(request))
-        return _response(async_to_sync(_serve)(inbound))
+        return _response(async_to_sync(_serve)(inbound, _begun(request)))
 
 
 class Estimate(GatewayView):
@@ -95,8 +96,11 @@ class RequestDetail(GatewayView):
         return _json(report)
 
 
-async def _serve(inbound: Inbound) -> Reply:
-    return await pipeline.serve(inbound, process=process.current())
+async def _serve(inbound: Inbound, begun: Begun) -> Reply:
+    reply = await pipeline.serve(inbound, process=process.current())
+    if reply.stream is not None:
+        begun.add(reply.stream)
+    return reply
 
 
 async def _estimate(inbound: Inbound) -> dict[str, Any]:
@@ -127,6 +131,11 @@ def _body(request: Request) -> bytes:
     if int(request.headers.get("content-length") or 0) > settings.GATEWAY_BODY_BYTES_MAX:
         raise BodyTooLarge(f"The body may have {settings.GATEWAY_BODY_BYTES_MAX} bytes at most.")
     return request._request.body  # noqa: SLF001  # DRF would parse it; the pipeline wants bytes
+
+
+def _begun(request: Request) -> Begun:
+    begun: Begun = request._request.scope[BEGUN]  # type: ignore[attr-defined]  # noqa: SLF001  # DRF hides it
+    return begun
 
 
 def _json(content: dict[str, Any]) -> HttpResponse:
