@@ -7,7 +7,7 @@ SYNC := UV_HTTP_TIMEOUT=180 UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=.venv \
 # How long `make fuzz` looks.
 SECONDS ?= 1800
 
-.PHONY: help up test check check-beside-servers bench faults fuzz money fmt browser
+.PHONY: help up test check check-beside-servers bench faults fuzz money fmt browser node
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -22,7 +22,7 @@ help:
 up: $(SYNCED)
 	@exec $(BIN)/costplatform up
 
-test: check browser
+test: check browser node
 	$(BIN)/pytest
 
 check: $(SYNCED)
@@ -70,3 +70,7 @@ $(SYNCED): uv.lock pyproject.toml
 browser:
 	@test -x /usr/bin/chromium || .ci/apt-get-install chromium || \
 		{ echo "The browser tests need /usr/bin/chromium: apt-get install -y chromium"; exit 1; }
+
+node:
+	@command -v npm >/dev/null || .ci/apt-get-install nodejs npm || \
+		{ echo "The tests with aimock need npm: apt-get install -y nodejs npm"; exit 1; }
