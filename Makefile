@@ -2,9 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SYNCED := .venv/.synced
+SYNC := UV_HTTP_TIMEOUT=180 UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=.venv \
+	UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --frozen --quiet
+# How long `make fuzz` looks.
+SECONDS ?= 1800
 
 .PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \
-	faults money fmt browser nginx
+	faults fuzz money fmt browser node nginx
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -12,6 +16,7 @@ help:
 	@echo "make check   formatting, lint, types, imports, migrations"
 	@echo "make fmt     format and mend what can be mended"
 	@echo "make faults  kill and cut everything, in full: an hour (make test runs a sample)"
+	@echo "make fuzz    look for bytes that break the readers of streams and requests: half an hour"
 	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
 	@echo "make bench   what a request costs here, beside nginx and LiteLLM: some fifteen minutes"
 	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests)"
@@ -19,7 +24,7 @@ help:
 up: $(SYNCED)
 	@exec $(BIN)/costplatform up
 
-test: check browser
+test: check browser node
 	$(BIN)/pytest
 
 check: $(SYNCED)
@@ -54,6 +59,10 @@ money: $(SYNCED)
 faults: $(SYNCED)
 	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py
 
+fuzz: $(SYNCED)
+	$(SYNC) --group fuzz
+	@$(BIN)/python -m costplatform.servers run -- $(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 fmt: $(SYNCED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -66,8 +75,7 @@ $(SYNCED): uv.lock pyproject.toml
 		{ echo "venv is missing: apt-get install -y python3-venv"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --timeout 180 uv
-	UV_HTTP_TIMEOUT=180 UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=.venv UV_PYTHON_DOWNLOADS=never \
-		$(BIN)/uv sync --frozen --quiet
+	$(SYNC)
 	@touch $@
 
 browser:
@@ -78,3 +86,7 @@ browser:
 nginx:
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx || .ci/apt-get-install nginx-light || \
 		echo "nginx is not measured: apt-get install -y nginx-light"
+
+node:
+	@command -v npm >/dev/null || .ci/apt-get-install nodejs npm || \
+		{ echo "The tests with aimock need npm: apt-get install -y nodejs npm"; exit 1; }

@@ -12,6 +12,7 @@ from django.conf import settings  # noqa: E402
 from django.core.asgi import get_asgi_application  # noqa: E402
 
 from gateway import lane, process  # noqa: E402
+from gateway.begun import BEGUN, Begun  # noqa: E402
 from gateway.lane import Message, Receive, Send  # noqa: E402
 
 _django = get_asgi_application()
@@ -21,7 +22,15 @@ async def http(scope: Message, receive: Receive, send: Send) -> None:
     if settings.GATEWAY_LANE and lane.takes(scope):
         await lane.app(scope, receive, send)
     else:
-        await _django(scope, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
+        await _through_django(scope, receive, send)
+
+
+async def _through_django(scope: Message, receive: Receive, send: Send) -> None:
+    begun = Begun()
+    try:
+        await _django({**scope, BEGUN: begun}, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
+    finally:
+        begun.end()
 
 
 async def lifespan(scope: Message, receive: Receive, send: Send) -> None:

@@ -38,6 +38,8 @@ REDIRECT_STATUS_MIN = 300
 SOUND = ("audio/", "application/octet-stream")
 UNREAD_SECONDS_MAX = 120.0
 """A client that has not taken the next piece for so long counts as gone."""
+ARRIVED_SECONDS = 0.02
+"""So long what has come by then is still read where an answer is not drained: it is billed."""
 
 
 @dataclass(slots=True)
@@ -317,6 +319,7 @@ class Relay:
         self._has_begun = False
         self._has_ended = False
         self._is_settled = False
+        self._is_closed = False
         self.when_settled: Callable[[Collection[str]], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
         self._touched_at = self._loop.time()
@@ -337,11 +340,19 @@ class Relay:
 
     async def aclose(self) -> None:
         """End the stream wherever it is; what was not read is drained for a while and settled."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if not self._is_settled:
             self._meter.flags.add(events.CLIENT_CLOSED)
             self._process.spawn(self._drain())
         else:
             self._response.close()
+
+    def let_go(self) -> None:
+        """Close it soon: its caller has gone, and the door may never have begun to read."""
+        if not self._is_closed:
+            self._process.spawn(self.aclose())
 
     def _watch(self) -> None:
         """Close a stream that nobody reads any more: a door may be dropped without a word."""
@@ -414,7 +425,7 @@ class Relay:
 
     async def _drain(self) -> None:
         try:
-            async with asyncio.timeout(self._attempt.drain_seconds):
+            async with asyncio.timeout(max(self._attempt.drain_seconds, ARRIVED_SECONDS)):
                 async for chunk in self._response.chunks():
                     self._count(chunk)
                     await self._take(chunk)

@@ -10,9 +10,15 @@ from collections.abc import Iterator
 from typing import Final
 
 EVENT_BYTES_MAX: Final = 16 * 2**20
-_END_OF_EVENT: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+# A CR that ends an empty line may be half of a CRLF: after an LF it waits for the next byte, and
+# after another CR the LF is left to the next event, where it is an empty line.
+_END_OF_EVENT: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r?\n\r(?=[^\n])")
 _LONGEST_END: Final = 4
-_DATA: Final = re.compile(rb"(?:^|[\r\n])data:[ ]?([^\r\n]*)")
+# The mark is skipped before any line, not only the first: proxies put streams together.
+_BYTE_ORDER_MARK: Final = rb"(?:\xef\xbb\xbf)?"
+_DATA: Final = re.compile(
+    rb"(?:^|[\r\n])" + _BYTE_ORDER_MARK + rb"data(?::[ ]?([^\r\n]*)|(?=[\r\n]|\Z))"
+)
 
 
 class EventSplitter:
@@ -23,14 +29,12 @@ class EventSplitter:
         self._searched = 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the events that this chunk completes; an oversized one is passed in pieces."""
+        """Yield the events that this chunk completes; of an oversized one, each full piece."""
         self._pending += chunk
         while (end := self._next_end()) is not None:
             yield bytes(self._pending[:end])
             del self._pending[:end]
             self._searched = 0
-        if len(self._pending) > EVENT_BYTES_MAX:
-            yield self.rest()
 
     def rest(self) -> bytes:
         """Return what is left without a terminator, and forget it."""
@@ -40,12 +44,14 @@ class EventSplitter:
         return rest
 
     def _next_end(self) -> int | None:
-        found = _END_OF_EVENT.search(self._pending, self._searched)
-        if found is None:
-            # A terminator may be cut in two: look again at its first bytes, and at no others.
-            self._searched = max(0, len(self._pending) - _LONGEST_END + 1)
-            return None
-        return found.end()
+        found = _END_OF_EVENT.search(self._pending, self._searched, EVENT_BYTES_MAX)
+        if found is not None:
+            return found.end()
+        if len(self._pending) >= EVENT_BYTES_MAX:
+            return EVENT_BYTES_MAX
+        # A terminator may be cut in two: look again at its first bytes, and at no others.
+        self._searched = max(0, len(self._pending) - _LONGEST_END + 1)
+        return None
 
 
 def data_of(event: bytes) -> bytes:

@@ -7,12 +7,16 @@ UpstreamBroke        it was sent, and the answer did not come (in full): it may 
 
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from gateway import addresses, metrics
 from gateway.addresses import AddressRefused, Allowed
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 READ_BYTES: Final = 64 * 1_024
 KEEPALIVE_SECONDS: Final = 10
@@ -79,6 +83,23 @@ class Response:
             self._response.close()
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Pools connections, and takes none again on which something came that nobody asked for."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: "list[Trace]",
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own signature
+    ) -> "Connection":
+        """Return a connection; what waits to be read on it would pass for the answer to ``req``."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
 class Upstream:
     def __init__(
         self,
@@ -90,7 +111,7 @@ class Upstream:
         allowed: Sequence[Allowed],
     ) -> None:
         self._allowed = tuple(allowed)
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=connections_max,
             keepalive_timeout=KEEPALIVE_SECONDS,
             socket_factory=self._checked_socket,

@@ -21,6 +21,7 @@ from budgets import keys, snapshots
 from budgets.snapshots import KeySnapshot
 from gateway import estimates, identity, pipeline, process, queries
 from gateway.attempt import Relay, Reply
+from gateway.begun import BEGUN, Begun
 from gateway.catalogue import read_catalogue
 from gateway.errors import GatewayError, RequestNotFound, Unauthorized
 from gateway.pipeline import Inbound
@@ -61,7 +62,7 @@ class Inference(GatewayView):
         found = find(request.path)
         assert found is not None, "the URL conf routes no other paths here"
         inbound = Inbound(found.route, _headers(request), _body(request), found.model)
-        return _response(async_to_sync(_serve)(inbound))
+        return _response(async_to_sync(_serve)(inbound, _begun(request)))
 
 
 class Estimate(GatewayView):
@@ -113,8 +114,11 @@ class RequestDetail(GatewayView):
         return _json(report)
 
 
-async def _serve(inbound: Inbound) -> Reply:
-    return await pipeline.serve(inbound, process=process.current())
+async def _serve(inbound: Inbound, begun: Begun) -> Reply:
+    reply = await pipeline.serve(inbound, process=process.current())
+    if reply.stream is not None:
+        begun.add(reply.stream)
+    return reply
 
 
 async def _estimate(inbound: Inbound) -> dict[str, Any]:
@@ -143,6 +147,11 @@ def _headers(request: Request) -> dict[str, str]:
 
 def _body(request: Request) -> bytes:
     return request._request.body  # noqa: SLF001  # DRF would parse it; the pipeline wants bytes
+
+
+def _begun(request: Request) -> Begun:
+    begun: Begun = request._request.scope[BEGUN]  # type: ignore[attr-defined]  # noqa: SLF001  # DRF hides it
+    return begun
 
 
 def _json(content: dict[str, Any]) -> HttpResponse:

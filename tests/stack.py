@@ -108,8 +108,11 @@ class Processes:
 
     def served(self) -> list[dict[str, Any]]:
         """Return the sandbox's own lines, one for each request that it accepted."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in lines if line["event"] == "accepted"]
+        return self._told("accepted")
+
+    def ended(self) -> list[dict[str, Any]]:
+        """Return the sandbox's lines on how each of these requests ended."""
+        return self._told("end")
 
     def in_flight(self) -> "Counter[str]":
         """Return how many open reservations each process has; they are dealt unevenly."""
@@ -130,10 +133,15 @@ class Processes:
 
     @staticmethod
     def is_quiet() -> bool:
+        # In this order: what is settled in between leaves the reservations for the stream.
+        if storekeeper.open_reservations():
+            return False
         position = Partition.objects.values_list("position", flat=True).get(number=0)
-        return not storekeeper.read_stream(after=position, count=1) and not (
-            storekeeper.open_reservations()
-        )
+        return not storekeeper.read_stream(after=position, count=1)
+
+    def _told(self, event: str) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
 
     def _new_port(self) -> int:
         """Return a free port; never one that a process of ours has been told but not opened yet."""

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from gateway.routes import fields as read
 from gateway.routes.answers import CONTENT, GOES_ON, SAYS_NOTHING, Answers, Json, StreamUsage, Told
 from gateway.routes.asked import Asked, Body
@@ -58,20 +56,21 @@ def send(asked: Asked, upstream_model: str) -> Body:
     """
     Return the body that is sent on: the upstream's model name, usage asked for on streams, and
     without what was meant for us.
+
+    :raises InvalidRequest: if it is nested deeper than JSON can be written here
     """
     fields = read.without_our_own(asked.fields) | {"model": upstream_model}
     if asked.stream:
         options = fields.get("stream_options") or {}
         fields["stream_options"] = {**options, "include_usage": True}
-    return Body(orjson.dumps(fields))
+    return Body(read.as_json(fields))
 
 
 def _bytes_bound(fields: Mapping[str, Any]) -> bool:
     """A token is at least a byte of text; images, audio and files bring tokens without bytes."""
-    if any(fields.get(name) is not None for name in _UNBOUNDED_FIELDS):
+    if not all(map(_is_client_tool, _tools(fields))):
         return False
-    tools = read.typed(fields, "tools", list) or []
-    if not all(isinstance(t, dict) and read.is_of(t.get("type"), _CLIENT_TOOLS) for t in tools):
+    if any(fields.get(name) is not None for name in _UNBOUNDED_FIELDS):
         return False
     return all(_is_text(message) for message in fields["messages"])
 
@@ -80,8 +79,15 @@ def _may_search(fields: Mapping[str, Any]) -> bool:
     """Whether the provider may search the web: it is asked to, or has a tool of its own."""
     if any(fields.get(name) is not None for name in _SEARCH_FIELDS):
         return True
-    tools = fields.get("tools") or ()
-    return any(not read.is_of(tool.get("type"), _CLIENT_TOOLS) for tool in tools)
+    return not all(map(_is_client_tool, _tools(fields)))
+
+
+def _tools(fields: Mapping[str, Any]) -> list[object]:
+    return read.typed(fields, "tools", list) or []
+
+
+def _is_client_tool(tool: object) -> bool:
+    return isinstance(tool, dict) and read.is_of(tool.get("type"), _CLIENT_TOOLS)
 
 
 def _is_text(message: object) -> bool:

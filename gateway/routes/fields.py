@@ -197,6 +197,18 @@ def fits(value: str, bytes_max: int | None = None) -> bool:
     return "\x00" not in value and (bytes_max is None or size <= bytes_max)
 
 
+def as_json(fields: Mapping[str, Any]) -> bytes:
+    """
+    Return fields as they are sent on.
+
+    :raises InvalidRequest: if they are nested deeper than JSON can be written here
+    """
+    try:
+        return orjson.dumps(fields)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest("The body is nested too deeply.") from error
+
+
 def without_our_own(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is sent on: without what was meant for us."""
     kept = dict(fields)

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import orjson
-
 from gateway.routes import fields
 from gateway.routes.answers import Answers
 from gateway.routes.asked import Asked, Body
@@ -26,10 +24,14 @@ class Parse(Protocol):
 
 
 def send(asked: Asked, upstream_model: str) -> Body:
-    """Return what is sent on: the upstream's name of the model, and nothing meant for us."""
+    """
+    Return what is sent on: the upstream's name of the model, and nothing meant for us.
+
+    :raises InvalidRequest: if it is nested deeper than JSON can be written here
+    """
     if asked.form is not None:
         return Body(*asked.form.encoded(replacing={"model": upstream_model}))
-    return Body(orjson.dumps(fields.without_our_own(asked.fields) | {"model": upstream_model}))
+    return Body(fields.as_json(fields.without_our_own(asked.fields) | {"model": upstream_model}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 REQUEST_ID_CHARACTERS_MAX: Final = 256
 DRAIN_SECONDS_MAX: Final = 5.0
 DRAIN_POLL_SECONDS: Final = 0.002
+UNASKED_SECONDS: Final = 0.05
 
 EXTENSION: Final = "costplatform.sandbox"
 """Under this name ``server.Protocol`` adds the ``Wire`` to the extensions of a scope."""
@@ -97,6 +98,12 @@ class Connection:
         """Send ``data`` as a whole response of JSON."""
         await self.start(status, {**json_headers(len(data)), **(headers or {})})
         await self.finish(data)
+
+    async def answer_unasked(self, data: bytes) -> None:
+        """Send another whole response of JSON, a moment after the one that was asked for."""
+        await self.pause(UNASKED_SECONDS)
+        head = "".join(f"{name}: {value}\r\n" for name, value in json_headers(len(data)).items())
+        self._wire.transport.write(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + data)
 
     async def pause(self, seconds: float) -> None:
         """

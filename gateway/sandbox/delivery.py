@@ -26,6 +26,8 @@ async def deliver(reply: Reply, *, connection: Connection, entry: Entry) -> None
         await _stream(reply, connection=connection, entry=entry)
     else:
         await _whole(reply, connection=connection, entry=entry)
+    if script.fault is Fault.ANSWER_TWICE:
+        await connection.answer_unasked(encode(completion(reply)))
 
 
 async def _stream(reply: Reply, *, connection: Connection, entry: Entry) -> None:
@@ -36,6 +38,7 @@ async def _stream(reply: Reply, *, connection: Connection, entry: Entry) -> None
         await connection.pause(step.delay_ms / 1_000)
         await connection.write(step.data)
         entry.completion_tokens = step.completion_tokens
+        entry.characters = step.characters
         entry.usage = step.usage
     entry.end(completed=fault not in ENDS_EARLY)
     if fault is Fault.RESET_MID_STREAM:
@@ -48,7 +51,8 @@ async def _whole(reply: Reply, *, connection: Connection, entry: Entry) -> None:
     fault = reply.chat.script.fault
     body = encode(completion(reply))
     entry.completion_tokens = reply.completion_tokens
-    entry.usage = reply.usage if fault is None else None
+    entry.characters = sum(map(len, reply.parts))
+    entry.usage = reply.usage if fault in {None, Fault.ANSWER_TWICE} else None
     if fault in ENDS_EARLY:
         entry.end()
         await connection.start(200, json_headers(len(body)))

@@ -23,6 +23,7 @@ class Entry:
     counts: Counts
     names: dict[str, object]
     completion_tokens: int = 0
+    characters: int = 0
     usage: object = None
     ended: bool = field(default=False, init=False)
 
@@ -33,7 +34,11 @@ class Entry:
         self.ended = True
         self.counts.completed += completed
         self.counts.cancelled += cancelled
-        produced = {"completion_tokens": self.completion_tokens, "usage": self.usage}
+        produced = {
+            "completion_tokens": self.completion_tokens,
+            "characters": self.characters,
+            "usage": self.usage,
+        }
         how = {"cancelled": cancelled, "completed": completed}
         self.journal.write("end", self.names | produced | how)
 

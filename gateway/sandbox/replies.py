@@ -34,10 +34,14 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """A piece of a stream; ``completion_tokens`` have been produced once it is sent."""
+    """
+    A piece of a stream; ``completion_tokens`` have been produced once it is sent, and of each
+    choice so many ``characters``.
+    """
 
     data: bytes
     completion_tokens: int
+    characters: int = 0
     delay_ms: int = 0
     usage: object = None
 
@@ -94,14 +98,20 @@ def steps(reply: Reply) -> Iterator[Step]:
         yield Step(
             data=_deltas(reply, {"content": part}),
             completion_tokens=-(-characters // TOKEN_CHARACTERS) * reply.chat.choices,
+            characters=characters,
             delay_ms=script.chunk_delay_ms if number else 0,
         )
     produced = reply.completion_tokens
     ending = _deltas(reply, {}, finish_reason=reply.finish_reason)
-    yield Step(data=ending, completion_tokens=produced)
+    yield Step(data=ending, completion_tokens=produced, characters=characters)
     if reply.chat.include_usage and reply.usage is not None:
         last = _chunk(reply, choices=[]) | {"usage": reply.usage}
-        yield Step(data=_event(last), completion_tokens=produced, usage=reply.usage)
+        yield Step(
+            data=_event(last),
+            completion_tokens=produced,
+            characters=characters,
+            usage=reply.usage,
+        )
 
 
 def encode(value: object) -> bytes:

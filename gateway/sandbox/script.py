@@ -22,6 +22,7 @@ class Fault(StrEnum):
     MALFORMED_JSON = "malformed_json"
     GARBAGE_SSE = "garbage_sse"
     HANG = "hang"
+    ANSWER_TWICE = "answer_twice"
 
 
 class Counted:

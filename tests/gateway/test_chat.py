@@ -45,6 +45,36 @@ def test_a_field_that_does_not_fit_is_named(field: str, value: object) -> None:
     assert refusal.value.http_status == 400
 
 
+@pytest.mark.parametrize("tools", ["search", 7, {"type": "function"}])
+@pytest.mark.parametrize("beside", [{}, {"plugins": []}, {"web_search_options": {}}])
+def test_tools_that_are_no_list_are_refused_whatever_else_is_asked(
+    tools: object, beside: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        parse(tools=tools, **beside)
+
+    assert refusal.value.param == "tools"
+
+
+@pytest.mark.parametrize("tool", [None, "search", 7, []])
+def test_a_tool_that_is_no_object_may_search_for_all_we_know(tool: object) -> None:
+    asked = parse(tools=[tool], cached_content="c")
+
+    assert asked.may_search
+    assert not asked.bytes_bound_input
+
+
+def test_what_is_nested_too_deeply_to_be_sent_on_is_refused() -> None:
+    deep: Any = []
+    for _ in range(200):
+        deep = [deep]
+    body = orjson.dumps(HELLO | {"x": deep})
+
+    chat.send(chat.parse(body, headers={}), "m")
+    with pytest.raises(InvalidRequest, match="too deeply"):
+        chat.send(chat.parse(body.replace(b"[]", b"[" * 200 + b"]" * 200), headers={}), "m")
+
+
 @pytest.mark.parametrize("tier", ["x" * 25, 7, ["auto"], {}])
 def test_what_is_no_service_tier_is_refused(tier: object) -> None:
     with pytest.raises(GatewayError) as refusal:

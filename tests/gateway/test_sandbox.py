@@ -25,6 +25,8 @@ import openai
 import pytest
 
 from gateway.sandbox.journal import Journal
+from tests.stack import wait_until
+from tests.wire import Cut, Wire
 
 pytestmark = pytest.mark.asyncio
 
@@ -433,6 +435,35 @@ async def test_garbage_in_a_stream_is_no_event_and_ends_it(sandbox: Running) -> 
     assert b"[DONE]" not in body
     with pytest.raises(UnicodeDecodeError):
         garbage.decode()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_second_answer_comes_unasked_on_the_same_connection(
+    sandbox: Running, stream: bool
+) -> None:
+    wire = await Wire.open(sandbox.url)
+    await wire.ask("sk-any", chat(stream=stream, sandbox={"fault": "answer_twice"}))
+
+    async for _ in wire.pieces():
+        assert wire.heard.status == 200
+    await asyncio.to_thread(wait_until, lambda: wire.spare().endswith(b"}"), seconds=5)
+
+    assert wire.heard.body.endswith(b"data: [DONE]\n\n" if stream else b"}")
+    assert wire.spare().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"You said: hello" in wire.spare()
+    await wire.cut(Cut.RST)
+
+
+async def test_the_log_tells_how_many_characters_a_client_was_sent(sandbox: Running) -> None:
+    script = {"reply": ["one ", "two ", "three"], "fault": "truncate"}
+    async with raw(sandbox) as client:
+        await (await post(client, chat(stream=True, sandbox=script), "counted-1")).read()
+        await (await post(client, chat(sandbox={"reply": "whole"}), "counted-2")).read()
+
+    assert (await sandbox.line(event="end", request_id="counted-1"))["characters"] == len(
+        "one two "
+    )
+    assert (await sandbox.line(event="end", request_id="counted-2"))["characters"] == len("whole")
 
 
 async def test_a_hanging_request_is_on_the_disk_never_answered_and_cancelled_by_its_client(

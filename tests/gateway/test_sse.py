@@ -39,13 +39,23 @@ def test_what_has_no_terminator_is_kept_as_the_rest() -> None:
     assert splitter.rest() == b"data: 2"
 
 
-def test_an_oversized_event_is_passed_in_pieces_and_not_kept() -> None:
+@pytest.mark.parametrize("size", [2**16, EVENT_BYTES_MAX - 1, 2 * EVENT_BYTES_MAX])
+def test_an_oversized_event_is_passed_in_the_same_pieces_however_it_came(size: int) -> None:
+    stream, splitter = b"x" * EVENT_BYTES_MAX + b"data: 1\n\n", EventSplitter()
+
+    pieces: list[bytes] = []
+    for start in range(0, len(stream), size):
+        pieces += splitter.feed(stream[start : start + size])
+
+    assert pieces == [b"x" * EVENT_BYTES_MAX, b"data: 1\n\n"]
+    assert splitter.rest() == b""
+
+
+def test_an_event_is_not_held_back_for_a_line_feed_that_may_follow_its_empty_line() -> None:
     splitter = EventSplitter()
 
-    pieces = list(splitter.feed(b"x" * (EVENT_BYTES_MAX + 1)))
-
-    assert b"".join(pieces) == b"x" * (EVENT_BYTES_MAX + 1)
-    assert splitter.rest() == b""
+    assert list(splitter.feed(b"data: 1\r\r")) == [b"data: 1\r\r"]
+    assert list(splitter.feed(b"\ndata: 2\r\n\r\n")) == [b"\ndata: 2\r\n\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,11 @@ def test_an_oversized_event_is_passed_in_pieces_and_not_kept() -> None:
         (b"data: x\ndata: y\n\n", b"x\ny"),
         (b": data: no\n\n", b""),
         (b"\n\n", b""),
+        (b"\xef\xbb\xbfdata: x\n\n", b"x"),
+        (b"data\ndata: x\n\n", b"\nx"),
+        (b"database: x\n\n", b""),
+        (b"data : x\n\n", b""),
+        (b"\x00data: x\n\n", b""),
     ],
 )
 def test_data_lines_are_joined_and_everything_else_is_left_out(event: bytes, data: bytes) -> None:
