@@ -204,8 +204,10 @@ def _upstream(place: Place) -> Iterator[Contestant]:
 
 
 def _note(found: Comparison, name: str, problem: str) -> None:
-    say(f"  {name}: {problem}")
-    found.problems.append(f"{name}: {problem}")
+    told = f"{name}: {problem}"
+    say(f"  {told}")
+    if told not in found.problems:  # it may be so in each round
+        found.problems.append(told)
 
 
 def _comparison(plan: Plan) -> Comparison:

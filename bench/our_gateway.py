@@ -18,6 +18,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import django
@@ -36,6 +37,7 @@ from bench.contestants import (
 from bench.load import target
 from costplatform import ports, processes, programs, servers
 from costplatform.programs import Programs, Site
+from costplatform.servers import Addresses
 
 if TYPE_CHECKING:
     from budgets.services.accounts import Terms
@@ -89,9 +91,14 @@ def running(place: Place) -> Iterator[Contestant]:
             target=target(port=site.port, secret=cast.secret, model=MODEL),
             pid=pid,
             check_books=Books(cast.accounts),
-            store_pid=machine.child_called(str(folder / "valkey" / "valkey.conf")),
+            store_pid=_store_pid(addresses),
             runs_on=_runs_on(),
         )
+
+
+def _store_pid(addresses: Addresses) -> int:
+    # Valkey gives itself a title: its program and where it listens.
+    return machine.child_called(f"{ports.LOOPBACK}:{urlsplit(addresses.redis_url).port}")
 
 
 def _runs_on() -> dict[str, str]:

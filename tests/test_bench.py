@@ -565,6 +565,37 @@ def test_where_litellm_cannot_be_installed_it_is_said_and_tried_again(
     assert len(said) == 2
 
 
+@pytest.mark.parametrize(
+    ("failure", "failed", "kept"),
+    [
+        (measuring.Overrun("too many wait"), False, 1),
+        (BadAnswer("503"), True, 0),
+        (Wrong("drift"), True, 0),
+    ],
+    ids=["overrun", "bad answer", "wrong"],
+)
+def test_who_answers_wrongly_is_left_out_and_who_is_only_too_slow_is_not(
+    measure: measuring.Measuring,
+    upstream: Contestant,
+    failure: Exception,
+    failed: bool,
+    kept: int,
+) -> None:
+    found, asked = a_comparison(), []
+    bench = gateways.Bench(measure, found, upstream, [upstream])
+
+    def fails(one: Contestant) -> dict[str, float]:
+        asked.append(one)
+        raise failure
+
+    for _ in range(2):
+        bench._each("a rate", fails)
+
+    assert len(asked) == 1 + kept
+    assert found.failed is failed
+    assert [each for each in found.problems if str(failure) in each] == [found.problems[-1]]
+
+
 @pytest.mark.parametrize("arguments", [["--only", "envoy"], ["--rounds", "0"], ["--rounds", "x"]])
 def test_options_that_mean_nothing_are_refused(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
