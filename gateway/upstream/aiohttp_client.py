@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import select
 import socket
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
@@ -54,10 +55,20 @@ class SilentWhileIdle(ResponseHandler):
     """
     Closes an idle connection that is spoken on.
 
-    aiohttp would keep what was said, and take it for the answer to whoever asks next.
+    aiohttp would keep what was said, and take it for the answer to whoever asks next. Before a
+    connection is used again the system is asked, too, as wire.py does.
     """
 
     _is_idle = False
+    _poll: select.poll
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def is_connected(self) -> bool:
+        return super().is_connected() and not (self._is_idle and self._poll.poll(0))
 
     def set_response_params(self, **params: Any) -> None:
         self._is_idle = False

@@ -1,7 +1,7 @@
 """What the gateway may count on, whichever client runs: answers, and how they break off."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from tests.gateway.upstreams import (
     whole,
 )
 
-pytestmark = pytest.mark.no_servers
+pytestmark = [pytest.mark.no_servers, pytest.mark.usefixtures("named")]
 BOTH_LOOPS = True
 
 CHUNKED = (
@@ -29,18 +29,6 @@ CHUNKED = (
 )
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nabcdefgh"
-
-
-@pytest.fixture(autouse=True, params=["own", "aiohttp"])
-def named(request: pytest.FixtureRequest, settings: Any) -> str:
-    settings.GATEWAY_UPSTREAM_CLIENT = request.param
-    return str(request.param)
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with client() as made:
-        yield made
 
 
 async def test_the_setting_names_the_client(upstream: Upstream, named: str) -> None:

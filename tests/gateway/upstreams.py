@@ -1,6 +1,8 @@
 """Upstreams that do to a connection whatever a test wants, byte by byte, and clients for them."""
 
 import asyncio
+import os
+import select
 import socket
 import ssl
 import struct
@@ -48,6 +50,17 @@ class Call:
     def close(self) -> None:
         self.writer.close()
 
+    def has_next(self) -> bool:
+        """Return whether another request has come, or is about to."""
+        poll = select.poll()
+        poll.register(self.writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self.reader._buffer or poll.poll(0))  # type: ignore[attr-defined]  # private
+
+    def end(self) -> None:
+        """Have the client's system told at once that nothing more comes; its loop is not."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as raw:
+            raw.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         """Have the client's system told that the connection is void."""
         raw: socket.socket = self.writer.get_extra_info("socket")
@@ -64,6 +77,8 @@ class RawServer:
 
     script: Script
     reads_bodies: bool = True
+    begins_with: bytes = b""
+    """Said before anything was asked."""
     calls: list[Call] = field(default_factory=list)
     connections: int = 0
     open: int = 0
@@ -97,6 +112,7 @@ class RawServer:
         self._tasks.add(task)
         try:
             with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                writer.write(self.begins_with)
                 while not writer.is_closing():
                     call = await self._read(reader, writer, number)
                     self.calls.append(call)
