@@ -35,6 +35,7 @@ check-beside-servers:
 bench: $(SYNCED)
 	$(BIN)/python -m bench.pricing
 	$(BIN)/python -m bench.scripts
+	$(BIN)/python -m bench.upstream
 	$(BIN)/python -m bench.doors
 
 money: $(SYNCED)
