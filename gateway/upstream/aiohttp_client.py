@@ -34,7 +34,8 @@ _NOT_SENT: Final = (
 
 class AiohttpResponse(Response):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        super().__init__(status=response.status, headers=response.raw_headers)
+        headers = [(name.lower(), value) for name, value in response.raw_headers]
+        super().__init__(status=response.status, headers=headers)
         self._response = response
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 import httptools
@@ -65,22 +64,26 @@ class Answer:
                 raise _again(self._error)
             await self._wait()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """
-        Yield the body as it comes, and give the connection back at its end.
+    def __aiter__(self) -> "Answer":
+        return self
 
-        :raises UpstreamBroke: if it ends before its end; what has come is yielded first
+    async def __anext__(self) -> bytes:
         """
-        while True:
-            if self._pieces:
-                yield self._take()
-            elif self._error is not None:
+        Return the next piece of the body; at its end the connection is given back.
+
+        No generator, which the event loop would have to watch; and whoever is cancelled in it
+        may go on with the next call.
+
+        :raises UpstreamBroke: if the body ends before its end; what has come is returned first
+        """
+        while not self._pieces:
+            if self._error is not None:
                 raise _again(self._error)
-            elif self.is_complete:
+            if self.is_complete:
                 self._connection.release(self)
-                return
-            else:
-                await self._wait()
+                raise StopAsyncIteration
+            await self._wait()
+        return self._take()
 
     def close(self) -> None:
         """Give the connection back if all was taken, else close it."""

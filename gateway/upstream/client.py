@@ -22,7 +22,7 @@ class AnswerInParts(Response):
         self._answer.close()
 
     def _pieces(self) -> AsyncIterator[bytes]:
-        return self._answer.pieces()
+        return self._answer
 
 
 class Client(Upstream):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 RawHeaders = Sequence[tuple[bytes, bytes]]
-"""Name and value as they came; names in any case."""
+"""Names, in lower case, and values as they came."""
 
 NAME_BYTES_MAX: Final = 128
 VALUE_BYTES_MAX: Final = 1_024
@@ -30,8 +30,7 @@ def passed_on(headers: RawHeaders) -> dict[str, str]:
     """Return what the caller is told, by lower-case names; of a repeated header the first."""
     passed: dict[str, str] = {}
     told = 0
-    for given, value in headers:
-        name = given.lower()
+    for name, value in headers:
         if (plain := _PASSED.get(name)) is not None:
             _add(passed, plain, value)
         elif name.startswith(_TOLD) and told < TOLD_MAX and len(name) <= NAME_BYTES_MAX:
@@ -43,8 +42,7 @@ def passed_on(headers: RawHeaders) -> dict[str, str]:
 def encoding_of(headers: RawHeaders) -> str:
     """Return all encodings of a body in their order, commas between; empty if it has none."""
     found = []
-    for given, value in headers:
-        name = given.lower()
+    for name, value in headers:
         if name in {b"content-encoding", b"transfer-encoding"}:
             parts = value.decode("latin-1").lower().split(",")
             found += [part.strip().removeprefix("x-") for part in parts]  # x-gzip is gzip

@@ -149,6 +149,12 @@ async def test_no_byte_of_an_answer_ever_reaches_another_request(seed: int, name
             *(ask_and_read(upstream, server.url, f"{n}", Random(1)) for n in range(100))
         )
 
+        if named == "own":
+            pool: Any = upstream._pool  # type: ignore[attr-defined]  # of the own client only
+            idle = sum(map(len, pool._idle.values()))
+            assert pool._places_taken == len(pool._open) == idle <= CONNECTIONS_MAX
+            assert not pool._waiting
+
     assert after == [f"{n}".encode() for n in range(100)]
     assert outcomes.total() == REQUESTS
     assert outcomes["own"] > REQUESTS / 5
