@@ -44,6 +44,7 @@ bench: bench-parts bench-gateways
 bench-parts: $(SYNCED)
 	$(BIN)/python -m bench.pricing
 	$(BIN)/python -m bench.scripts
+	$(BIN)/python -m bench.upstream
 	$(BIN)/python -m bench.doors
 
 # BENCH="--quick" and the like are handed on; --help says which there are.

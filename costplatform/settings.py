@@ -147,6 +147,8 @@ GATEWAY_BODY_BYTES_MAX = limits.body_bytes()
 GATEWAY_REPLY_BYTES_MAX = env.integer(
     "GATEWAY_REPLY_BYTES_MAX", 64 * 2**20, low=2**20, high=1024 * 2**20
 )
+GATEWAY_UPSTREAM_CLIENT = env.choice("GATEWAY_UPSTREAM_CLIENT", "own", of=("own", "aiohttp"))
+"""Which of the two clients speaks to providers; what callers see is the same."""
 GATEWAY_UPSTREAM_SECONDS_MAX = env.integer("GATEWAY_UPSTREAM_SECONDS_MAX", 600, low=1, high=3_600)
 GATEWAY_UPSTREAM_CONNECT_SECONDS = env.integer(
     "GATEWAY_UPSTREAM_CONNECT_SECONDS", 10, low=1, high=60

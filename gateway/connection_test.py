@@ -7,7 +7,7 @@ from django.conf import settings
 
 from gateway import vault
 from gateway.models import Deployment
-from gateway.upstream import Upstream, UpstreamBroke, UpstreamNotReached
+from gateway.upstream import UpstreamBroke, UpstreamNotReached, make
 
 SECONDS_MAX = 10
 UNAUTHORIZED = (401, 403)
@@ -25,7 +25,7 @@ def run(*, deployment: Deployment) -> Result:
 
 
 async def _ask(deployment: Deployment) -> Result:
-    upstream = Upstream(
+    upstream = make(
         total_seconds=SECONDS_MAX,
         connect_seconds=SECONDS_MAX,
         idle_seconds=SECONDS_MAX,

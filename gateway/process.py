@@ -22,7 +22,7 @@ from budgets.models import Member, Partition
 from budgets.snapshots import Counted
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.storekeeper import PARTITION
-from gateway import metrics
+from gateway import metrics, upstream
 from gateway.catalogue import Catalogues
 from gateway.database import Database
 from gateway.errors import Unavailable
@@ -32,7 +32,6 @@ from gateway.routing.health import HealthBoard
 from gateway.routing.mix import Mixes
 from gateway.shared_work import SharedWork
 from gateway.unpriced_counts import UnpricedCounts
-from gateway.upstream import Upstream
 from spend import ledger
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ class GatewayProcess:
             fresh_seconds=settings.GATEWAY_SNAPSHOT_SECONDS,
             stale_seconds_max=settings.GATEWAY_SNAPSHOT_STALE_SECONDS_MAX,
         )
-        self.upstream = Upstream(
+        self.upstream = upstream.make(
             total_seconds=settings.GATEWAY_UPSTREAM_SECONDS_MAX,
             connect_seconds=settings.GATEWAY_UPSTREAM_CONNECT_SECONDS,
             idle_seconds=settings.GATEWAY_UPSTREAM_IDLE_SECONDS,
