@@ -129,7 +129,9 @@ class Connection(asyncio.Protocol):
         answer, self._answer, self._unsent = self._answer, None, None
         if answer is not None:
             answer.parser = None
-            if not answer.is_complete:
+            if answer.is_complete:
+                answer.wake()
+            else:
                 answer.fail(why, timed_out=timed_out)
         if self._transport is not None:
             self._transport.abort()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.upstream import Response, Upstream, UpstreamBroke, UpstreamNotReached
+from gateway.upstream.wire import SEND_BYTES
 from tests.gateway.upstream.raw_servers import (
     Call,
     RawServer,
@@ -223,7 +224,28 @@ async def test_an_upstream_that_does_not_take_the_body_is_given_up() -> None:
     assert error.value.timed_out
 
 
-# --- Slow readers --------------------------------------------------------------------------
+# --- Slow readers and writers --------------------------------------------------------------
+
+
+async def test_a_large_body_is_written_as_fast_as_it_is_taken(
+    named: str, upstream: Upstream
+) -> None:
+    if named != "own":
+        pytest.skip("aiohttp keeps what it has not written where it cannot be seen")
+
+    async with RawServer(silence, reads_bodies=False).running() as server:
+        server.script = lambda _: asyncio.sleep(20)
+        asking = asyncio.create_task(ask(upstream, server.url, b"x" * 2**25))
+        await until(lambda: len(server.calls) == 1)
+        await asyncio.sleep(0.1)
+        (connection,) = upstream._pool._open  # type: ignore[attr-defined]  # of the own client only
+        held = connection._transport.get_write_buffer_size()
+        unsent = len(connection._unsent)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+    assert 0 < held <= 3 * SEND_BYTES
+    assert unsent > 2**24
 
 
 async def test_reading_stops_while_nobody_takes_and_that_is_no_silence() -> None:
