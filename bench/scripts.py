@@ -162,7 +162,7 @@ def _event(id: str, context: Any, admission: Any) -> Any:
 
     return Event(
         id=id, amount=Units(DOLLAR // 50), admitted_ms=admission.admitted_ms,
-        path=context.path_text(), payload=b"x" * 600, tokens=900,
+        path=context.path_text, payload=b"x" * 600, tokens=900,
         learnt_under=context.path[0].id.hex,
     )  # fmt: skip
 

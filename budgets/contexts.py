@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
@@ -105,9 +106,13 @@ class Limit:
         return code.upper() if self.enforcement == Enforcement.OBSERVE else code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
-    """The path of a request with its limits, valid in [valid_from_ms, valid_until_ms) only."""
+    """
+    The path of a request with its limits, valid in [valid_from_ms, valid_until_ms) only.
+
+    One serves many requests: what the scripts take of it is put in words once.
+    """
 
     organization_id: int
     currency: str
@@ -120,9 +125,18 @@ class Context:
     model_path: tuple[UUID, ...] = ()
     """What each holder of the path spends on the model that was asked for."""
 
+    def holds_at(self, at_ms: int) -> bool:
+        return self.valid_from_ms <= at_ms < self.valid_until_ms
+
+    @cached_property
+    def limit_words(self) -> tuple[str, ...]:
+        """The limits as the reserve script takes them, one after the other."""
+        return tuple(word for limit in self.limits for word in limit.words())
+
+    @cached_property
     def path_text(self) -> str:
         """
-        Return the path as the scripts take it: 32 hex digits an account, comma-separated; after
+        The path as the scripts take it: 32 hex digits an account, comma-separated; after
         a semicolon those of holder and model.
         """
         accounts = ",".join(account.id.hex for account in self.path)

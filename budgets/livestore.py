@@ -80,7 +80,7 @@ class LiveStore:
         detail = await self._ask_to_reserve(demand, context)
         failpoints.hit(failpoints.AFTER_RESERVE)
         admission = admission_of(detail)
-        self.holds[demand.id] = Hold(demand, admission, context.path_text())
+        self.holds[demand.id] = Hold(demand, admission, context.path_text)
         return admission
 
     async def look(self, demand: Demand, *, context: Context) -> Look:
@@ -99,13 +99,12 @@ class LiveStore:
         words: list[str | bytes] = [
             str(generation), not_after, str(STREAM_EVENTS_MAX), demand.id,
             str(demand.ceiling), str(demand.prior), str(demand.seconds * 1_000), self._member,
-            context.path_text(), demand.orphan, str(context.organization_id),
+            context.path_text, demand.orphan, str(context.organization_id),
             str(context.organization_version), str(context.global_version),
             str(context.valid_from_ms), str(context.valid_until_ms), str(demand.tokens),
             demand.learnt_under,
         ]  # fmt: skip
-        for limit in context.limits:
-            words += limit.words()
+        words += context.limit_words
         outcome, *detail = await self._run(scripts.RESERVE, words)
         if outcome == b"stale":
             # It may be our idea of the store's clock that is: ask it anew.
@@ -119,7 +118,7 @@ class LiveStore:
     def hold_unasked(self, demand: Demand, *, context: Context, admitted_ms: int) -> Admission:
         """Hold in memory alone what the store could not be asked for; it is told on its return."""
         admission = Admission(admitted_ms, demand.ceiling, demand.ceiling)
-        self.holds[demand.id] = Hold(demand, admission, context.path_text())
+        self.holds[demand.id] = Hold(demand, admission, context.path_text)
         return admission
 
     async def settle(self, event: Event) -> None:

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
 
-from budgets import contexts, in_force, model_lists, totals
+from budgets import contexts, in_force, model_lists, periods, totals
 from budgets.contexts import Context, PathAccount, Terms
 from budgets.livestore import LedgerTotal
 from budgets.models import (
@@ -39,6 +40,10 @@ Counted = tuple[UUID, Period]
 """An account and a period: what one counter counts."""
 ModelTerms = Mapping[str, tuple[Terms, ...]]
 """Terms of what holders may spend on one model, by the model's name."""
+
+
+CONTEXTS_MAX: Final = 256
+"""So many models and deployments of one key are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class KeySnapshot:
     special_labels: frozenset[UUID] | None
     """The end users and tags that are limited, blocked or closed; None if there are too many."""
     version: int
+    kept: dict[object, Context] = field(default_factory=dict, compare=False, repr=False)
+    """What :meth:`context` has made for requests that name nobody else."""
 
     def may_call(self, model: str) -> bool:
         """Return whether every list that names models names this one; an empty list allows all."""
@@ -119,6 +126,25 @@ class KeySnapshot:
         Return what a reserve needs, for the periods that hold ``at``; ``global_version`` labels
         what the caller knows of models, prices and the ``platform``'s own accounts.
         """
+        if labels:
+            return self._made_context(at, global_version, model, labels, platform)
+        key = (model, global_version, *(account.id for account, _ in platform))
+        context = self.kept.get(key)
+        if context is None or not context.holds_at(periods.milliseconds(at)):
+            if len(self.kept) >= CONTEXTS_MAX:
+                self.kept.clear()
+            context = self._made_context(at, global_version, model, (), platform)
+            self.kept[key] = context
+        return context
+
+    def _made_context(
+        self,
+        at: datetime,
+        global_version: int,
+        model: str,
+        labels: Sequence[Label],
+        platform: Sequence[tuple[PathAccount, tuple[Terms, ...]]],
+    ) -> Context:
         holders = (*self.path, *(label.account for label in labels))
         terms = (
             *self.terms,

@@ -7,8 +7,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "costplatform.settings")
 django.setup()
 
-from channels.routing import ProtocolTypeRouter  # noqa: E402  # Django must be set up first
-from django.conf import settings  # noqa: E402
+from django.conf import settings  # noqa: E402  # Django must be set up first
 from django.core.asgi import get_asgi_application  # noqa: E402
 
 from gateway import lane, process  # noqa: E402
@@ -46,4 +45,11 @@ async def lifespan(scope: Message, receive: Receive, send: Send) -> None:
             return
 
 
-application = ProtocolTypeRouter({"http": http, "lifespan": lifespan})
+async def application(scope: Message, receive: Receive, send: Send) -> None:
+    """Serve what the server hands on; websockets are none of ours yet."""
+    if scope["type"] == "http":
+        await http(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await lifespan(scope, receive, send)
+    else:
+        raise ValueError(f"no {scope['type']} is served here")

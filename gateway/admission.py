@@ -86,7 +86,7 @@ class Candidate:
             id=self.id,
             amount=Units(0),
             admitted_ms=UNKNOWN_ADMISSION,
-            path=self.context.path_text(),
+            path=self.context.path_text,
             payload=events.encode(self.described, nothing),
             is_unsent=True,
         )
@@ -153,7 +153,7 @@ class Admitted:
             id=self.id,
             amount=self.offer.units_of(outcome.cost),
             admitted_ms=self.admission.admitted_ms,
-            path=self.context.path_text(),
+            path=self.context.path_text,
             payload=events.encode(described, outcome),
             tokens=events.input_tokens(outcome.usage) + events.output_tokens(outcome.usage),
             learnt_under=_learnt_under(self.context) if _teaches(outcome) else "",

@@ -61,6 +61,8 @@ class Attempt:
         self._asked = asked
         self._admitted = admitted
         self._process = process
+        self._exchanging: asyncio.Task[Reply] | None = None
+        self._is_settling = False
         self.meter = Meter(
             price=offer.price,
             ceiling=offer.ceiling,
@@ -84,7 +86,7 @@ class Attempt:
 
         :raises GatewayError: if the upstream gave none
         """
-        exchange = self._process.spawn(self._exchange())
+        self._exchanging = exchange = self._process.spawn(self._exchange())
         try:
             reply: Reply = await asyncio.shield(exchange)
         except asyncio.CancelledError:
@@ -107,6 +109,7 @@ class Attempt:
     async def settle(self, outcome: Outcome) -> Outcome:
         """Settle in full, also what is above the ceiling; return what was settled."""
         self._admitted.trial.ended()
+        self._is_settling = True
         try:
             event = self._admitted.event(outcome)
         except money.AmountTooLarge:
@@ -114,6 +117,8 @@ class Attempt:
             event = self._admitted.event(outcome)
         if self._admitted.unasked:
             self._process.store.settle_later(event)
+        elif asyncio.current_task() is self._exchanging:
+            await self._process.store.settle(event)  # nobody cancels it any more
         else:
             await asyncio.shield(self._process.spawn(self._process.store.settle(event)))
         return outcome
@@ -256,7 +261,7 @@ class Attempt:
         """The client has gone: wait a while for the answer's usage, then cancel the upstream."""
         self.meter.flags.add(events.CLIENT_CLOSED)
         await asyncio.wait({exchange}, timeout=self.drain_seconds)
-        if not exchange.done():
+        if not (exchange.done() or self._is_settling):
             exchange.cancel()
         try:
             reply = await exchange

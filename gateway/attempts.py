@@ -111,12 +111,8 @@ class Attempts:
         return failed
 
     async def _admit(self, model: str, tried: Collection[str]) -> Admitted:
-        applicant = self._applicant
-        self._asking = replace(
-            applicant,
-            asked=replace(applicant.asked, model=model),
-            attempt_id=new_request_id() if self._made else "",
-        )
+        if self._made or model != self._applicant.asked.model:
+            self._asking = self._further(model)
         admitted = await admission.admit(
             self._asking, snapshot=self._snapshot, process=self._process, tried=tried
         )
@@ -124,6 +120,14 @@ class Attempts:
             self._flight.admitted()
         self._made += 1
         return admitted
+
+    def _further(self, model: str) -> Applicant:
+        applicant = self._applicant
+        return replace(
+            applicant,
+            asked=replace(applicant.asked, model=model),
+            attempt_id=new_request_id() if self._made else "",
+        )
 
     async def _attempt(self, admitted: Admitted) -> Reply | Failed:
         attempt = Attempt(applicant=self._asking, admitted=admitted, process=self._process)

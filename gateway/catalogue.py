@@ -84,6 +84,9 @@ class Target:
         return self.output_tokens_max or listed or self.context_window
 
 
+PlatformAccounts = tuple[tuple[PathAccount, tuple[Terms, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     version: int
@@ -97,6 +100,8 @@ class Catalogue:
     """What currencies are worth now; older rates stay in Postgres."""
     patterns: tuple[tuple[Target, ...], ...] = ()
     """The deployments of each name that ends with a wildcard, the longest name first."""
+    known_accounts: dict[tuple[str, str], PlatformAccounts] = field(default_factory=dict)
+    """What :meth:`accounts_of` has made."""
     found: dict[str, tuple[Target, ...]] = field(default_factory=dict)
     """What was asked for by such a name, as it was looked up."""
     rules: Mapping[tuple[int | None, str], Override] = field(default_factory=dict)
@@ -137,10 +142,17 @@ class Catalogue:
         )  # fmt: skip
         return fallbacks.combined(default, map(self.rules.get, keys))
 
-    def accounts_of(
-        self, target: Target, *, asked: str
-    ) -> tuple[tuple[PathAccount, tuple[Terms, ...]], ...]:
+    def accounts_of(self, target: Target, *, asked: str) -> PlatformAccounts:
         """Return the accounts of the model that was asked for, its provider and deployment."""
+        known = self.known_accounts.get((target.public_id, asked))
+        if known is None:
+            if len(self.known_accounts) >= FOUND_MAX:
+                self.known_accounts.clear()
+            known = self._make_accounts(target, asked)
+            self.known_accounts[target.public_id, asked] = known
+        return known
+
+    def _make_accounts(self, target: Target, asked: str) -> PlatformAccounts:
         name = f"{target.model_name} → {target.provider}/{target.upstream_model}"
         accounts = (
             snapshots.platform_account(kind=AccountKind.MODEL, text=asked),

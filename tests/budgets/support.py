@@ -234,7 +234,7 @@ def event_of(id: str, cost: int, context: Context, admitted_ms: int, payload: by
         id=id,
         amount=Units(cost),
         admitted_ms=admitted_ms,
-        path=context.path_text(),
+        path=context.path_text,
         payload=payload or payload_of(context),
     )
 

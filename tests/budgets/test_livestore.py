@@ -475,7 +475,7 @@ async def test_late_settle_and_release_do_nothing_and_the_event_is_kept(
 
     outcomes = [
         storekeeper._run(scripts.SETTLE, store.generation, _now_ms() - 1, held.id, 5,
-                         held.admission.admitted_ms, held.context.path_text(), "event", 1_000),
+                         held.admission.admitted_ms, held.context.path_text, "event", 1_000),
         storekeeper._run(scripts.RELEASE, store.generation, _now_ms() - 1, unsent.id, 1_000),
     ]  # fmt: skip
 

@@ -465,6 +465,6 @@ def test_context_is_labelled_with_the_versions_it_was_read_at(world: World) -> N
 
     assert context.organization_version == snapshots.version_of(world.scope)
     assert context.global_version == 7
-    accounts, _, models = context.path_text().partition(";")
+    accounts, _, models = context.path_text.partition(";")
     assert accounts.split(",") == [each.id.hex for each in found.path]
     assert len(models.split(",")) == len(found.path)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+from django.conf import settings
 
 from budgets import storekeeper
 from budgets.services.accounts import Terms
@@ -366,7 +367,7 @@ def test_a_body_that_is_too_large_is_refused_before_anything_else(door: str, cas
     parts = urlsplit(door)
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\n"
-        "Content-Length: 16777217\r\n\r\n"
+        f"Content-Length: {settings.GATEWAY_BODY_BYTES_MAX + 1}\r\n\r\n"
     )
 
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
