@@ -56,9 +56,13 @@ class Stream:
 class Charged:
     """What the upstream says of a request, and what the ledger does."""
 
-    words: str
+    stream: Stream
     end: dict[str, Any]
     row: SpendEvent
+
+    def __str__(self) -> str:
+        asked = f"{self.stream.url}, {self.stream.way} at word {self.stream.until_word}"
+        return f"{asked}: {self.end}, {self.sent_tokens} tokens sent, {self.row.usage} charged"
 
     @property
     def is_exact(self) -> bool:
@@ -74,7 +78,7 @@ class Charged:
 
     @property
     def sent_tokens(self) -> int:
-        sent = self.words[: self.end["characters"]]
+        sent = "".join(self.stream.words)[: self.end["characters"]]
         return tokens.count_text(text=sent, model=MODEL).tokens
 
     @property
@@ -121,7 +125,7 @@ def test_streams_that_are_cut_are_charged_once_and_for_what_was_sent(
     assert len(finished) + len(cancelled) == count
     assert min(len(finished), len(cancelled)) > count / 5
     for each in finished:
-        assert each.is_exact, (each.end, each.row.usage, each.row.flags)
+        assert each.is_exact, str(each)
         assert not each.is_estimated
     for each in cancelled:
         _check_cancelled(each)
@@ -132,7 +136,7 @@ def _check_cancelled(each: Charged) -> None:
     assert {"client_closed", "estimated"} <= set(each.row.flags)
     assert each.row.usage["input"] == prompt
     is_near = each.off_percent <= OFF_PERCENT_MAX or each.off_tokens <= ON_ITS_WAY_TOKENS_MAX
-    assert is_near, (each.end, each.sent_tokens, each.row.usage)
+    assert is_near, str(each)
 
 
 def _places(run: Scenario) -> list[Place]:
@@ -190,7 +194,7 @@ def _charged(run: Scenario, streams: list[Stream]) -> list[Charged]:
     rows = {row.request_id: row for row in SpendEvent.objects.all()}
     ends = {UUID(line["request_id"]): line for line in run.fleet.ended()}
     return [
-        Charged("".join(streams[int(line["marker"])].words), ends[id], rows[id])
+        Charged(streams[int(line["marker"])], ends[id], rows[id])
         for line in run.fleet.served()
         if (id := UUID(line["request_id"])) in rows
     ]

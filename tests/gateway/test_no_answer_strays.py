@@ -28,7 +28,7 @@ from tests.stack import Stack
 from tests.wire import Closed, Cut, Heard, Wire
 
 AT_ONCE: Final = 200
-ROUNDS: Final = 200 if os.environ.get("FAULTS") == "full" else 8
+ROUNDS: Final = 60 if os.environ.get("FAULTS") == "full" else 8
 SEED: Final = int(os.environ.get("FAULTS_SEED") or random.randrange(1, 1_000_000))
 PIECES: Final = 12
 MARKER: Final = re.compile(rb"mark-[0-9a-f]{16}")
