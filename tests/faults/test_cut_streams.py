@@ -105,22 +105,7 @@ def test_streams_that_are_cut_are_charged_once_and_for_what_was_sent(
     charged = _charged(run, streams)
     finished = [each for each in charged if each.end["completed"]]
     cancelled = [each for each in charged if each.end["cancelled"]]
-    off = sorted(each.off_percent for each in cancelled)
-    report(
-        streams=count,
-        rows=SpendEvent.objects.count(),
-        finished=len(finished),
-        exact=sum(each.is_exact for each in finished),
-        cancelled=len(cancelled),
-        **{
-            "estimated": sum(each.is_estimated for each in cancelled),
-            "off by nothing": sum(each.off_tokens == 0 for each in cancelled),
-            f"off by more than {OFF_PERCENT_MAX} %": sum(x > OFF_PERCENT_MAX for x in off),
-            "off at most %": f"{off[-1]:.1f}",
-            "off at most tokens": max(each.off_tokens for each in cancelled),
-            "off on average %": f"{sum(off) / len(off):.2f}",
-        },
-    )
+    report(streams=count, rows=SpendEvent.objects.count(), **_figures(finished, cancelled))
     assert (len(charged), SpendEvent.objects.count()) == (count, count)
     assert len(finished) + len(cancelled) == count
     assert min(len(finished), len(cancelled)) > count / 5
@@ -129,6 +114,21 @@ def test_streams_that_are_cut_are_charged_once_and_for_what_was_sent(
         assert not each.is_estimated
     for each in cancelled:
         _check_cancelled(each)
+
+
+def _figures(finished: list[Charged], cancelled: list[Charged]) -> dict[str, object]:
+    off = [each.off_percent for each in cancelled]
+    return {
+        "finished": len(finished),
+        "exact": sum(each.is_exact for each in finished),
+        "cancelled": len(cancelled),
+        "estimated": sum(each.is_estimated for each in cancelled),
+        "off by nothing": sum(each.off_tokens == 0 for each in cancelled),
+        f"off by more than {OFF_PERCENT_MAX} %": sum(each > OFF_PERCENT_MAX for each in off),
+        "off at most %": f"{max(off):.1f}",
+        "off at most tokens": max(each.off_tokens for each in cancelled),
+        "off on average %": f"{sum(off) / len(off):.2f}",
+    }
 
 
 def _check_cancelled(each: Charged) -> None:
