@@ -58,7 +58,8 @@ money: $(SYNCED)
 	MONEY=full $(BIN)/pytest tests/spend/test_many_charges.py -s
 
 faults: $(SYNCED)
-	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py
+	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py \
+		tests/gateway/test_no_answer_strays.py
 
 fuzz: $(SYNCED)
 	$(SYNC) --group fuzz

@@ -38,8 +38,6 @@ REDIRECT_STATUS_MIN = 300
 SOUND = ("audio/", "application/octet-stream")
 UNREAD_SECONDS_MAX = 120.0
 """A client that has not taken the next piece for so long counts as gone."""
-ARRIVED_SECONDS = 0.02
-"""So long what has come by then is still read where an answer is not drained: it is billed."""
 
 
 @dataclass(slots=True)
@@ -430,13 +428,16 @@ class Relay:
 
     async def _drain(self) -> None:
         try:
-            async with asyncio.timeout(max(self._attempt.drain_seconds, ARRIVED_SECONDS)):
+            async with asyncio.timeout(self._attempt.drain_seconds):
                 async for chunk in self._response.chunks():
                     self._count(chunk)
                     await self._take(chunk)
                     self._out.clear()
-        except (TimeoutError, UpstreamBroke):
-            pass  # what was seen until now is what is billed, flagged as an estimate
+        except TimeoutError:
+            # What was seen until now is what is billed, flagged as an estimate.
+            await self._take(await self._response.arrived())
+        except UpstreamBroke:
+            pass
         finally:
             self._response.close()
             await self._settle()

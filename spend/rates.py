@@ -165,7 +165,8 @@ class Price:
             tier = self._known(name)
             if tier is not None:
                 return tier, index == 0
-        return (told[0][:TIER_LENGTH_MAX], False) if told else (STANDARD, True)
+        # The ledger keeps no NUL, and would lose the whole description to it.
+        return (told[0].replace("\x00", "")[:TIER_LENGTH_MAX], False) if told else (STANDARD, True)
 
     def _known(self, name: str) -> str | None:
         if name in STANDARD_NAMES:

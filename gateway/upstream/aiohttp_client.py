@@ -44,6 +44,10 @@ class AiohttpResponse(Response):
         else:
             self._response.close()
 
+    def _waiting(self) -> bytes:
+        content = self._response.content
+        return b"" if content.exception() is not None else content.read_nowait()
+
     async def _pieces(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._response.content.iter_any():

@@ -85,6 +85,10 @@ class Answer:
             await self._wait()
         return self._take()
 
+    def waiting(self) -> bytes:
+        """Return what has come of the body and nobody has taken."""
+        return self._take() if self._pieces else b""
+
     def close(self) -> None:
         """Give the connection back if all was taken, else close it."""
         if self.is_complete and not self._pieces and self._error is None:

@@ -21,6 +21,9 @@ class AnswerInParts(Response):
     def close(self) -> None:
         self._answer.close()
 
+    def _waiting(self) -> bytes:
+        return self._answer.waiting()
+
     def _pieces(self) -> AsyncIterator[bytes]:
         return self._answer
 

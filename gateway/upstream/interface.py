@@ -5,6 +5,7 @@ UpstreamNotReached   nothing was sent: the request costs nothing
 UpstreamBroke        it was sent, and the answer did not come (in full): it may have been billed
 """
 
+import asyncio
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
@@ -24,6 +25,8 @@ KEEPALIVE_SECONDS: Final = 10
 """After this long without a request a connection is closed: sooner than most upstreams do it."""
 UNREAD_BYTES_MAX: Final = 64 * 1_024
 """While more than this waits to be taken, nothing more is read from the upstream."""
+LOOKS: Final = 2
+"""Turns of the event loop in which it looks at its sockets, whatever it was doing before."""
 INFLATED_BYTES_MAX: Final = 256 * 2**20
 """What a compressed answer may grow to while it is streamed."""
 
@@ -62,6 +65,12 @@ class Response(ABC):
         """
         return self._body(inflated_bytes_max=INFLATED_BYTES_MAX)
 
+    async def arrived(self) -> bytes:
+        """Return what has come and nobody has taken, without waiting for more."""
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
+        return b"" if self._encoding else self._waiting()
+
     async def read(self, *, bytes_max: int) -> bytes:
         """
         Return the whole body.
@@ -79,6 +88,10 @@ class Response(ABC):
     @abstractmethod
     def close(self) -> None:
         """Return the connection to the pool if the body was taken whole, else close it."""
+
+    @abstractmethod
+    def _waiting(self) -> bytes:
+        """Return, and take, what has come over the wire."""
 
     @abstractmethod
     def _pieces(self) -> AsyncIterator[bytes]:

@@ -56,9 +56,13 @@ class Stream:
 class Charged:
     """What the upstream says of a request, and what the ledger does."""
 
-    words: str
+    stream: Stream
     end: dict[str, Any]
     row: SpendEvent
+
+    def __str__(self) -> str:
+        asked = f"{self.stream.url}, {self.stream.way} at word {self.stream.until_word}"
+        return f"{asked}: {self.end}, {self.sent_tokens} tokens sent, {self.row.usage} charged"
 
     @property
     def is_exact(self) -> bool:
@@ -74,7 +78,7 @@ class Charged:
 
     @property
     def sent_tokens(self) -> int:
-        sent = self.words[: self.end["characters"]]
+        sent = "".join(self.stream.words)[: self.end["characters"]]
         return tokens.count_text(text=sent, model=MODEL).tokens
 
     @property
@@ -101,30 +105,30 @@ def test_streams_that_are_cut_are_charged_once_and_for_what_was_sent(
     charged = _charged(run, streams)
     finished = [each for each in charged if each.end["completed"]]
     cancelled = [each for each in charged if each.end["cancelled"]]
-    off = sorted(each.off_percent for each in cancelled)
-    report(
-        streams=count,
-        rows=SpendEvent.objects.count(),
-        finished=len(finished),
-        exact=sum(each.is_exact for each in finished),
-        cancelled=len(cancelled),
-        **{
-            "estimated": sum(each.is_estimated for each in cancelled),
-            "off by nothing": sum(each.off_tokens == 0 for each in cancelled),
-            f"off by more than {OFF_PERCENT_MAX} %": sum(x > OFF_PERCENT_MAX for x in off),
-            "off at most %": f"{off[-1]:.1f}",
-            "off at most tokens": max(each.off_tokens for each in cancelled),
-            "off on average %": f"{sum(off) / len(off):.2f}",
-        },
-    )
+    report(streams=count, rows=SpendEvent.objects.count(), **_figures(finished, cancelled))
     assert (len(charged), SpendEvent.objects.count()) == (count, count)
     assert len(finished) + len(cancelled) == count
     assert min(len(finished), len(cancelled)) > count / 5
     for each in finished:
-        assert each.is_exact, (each.end, each.row.usage, each.row.flags)
+        assert each.is_exact, str(each)
         assert not each.is_estimated
     for each in cancelled:
         _check_cancelled(each)
+
+
+def _figures(finished: list[Charged], cancelled: list[Charged]) -> dict[str, object]:
+    off = [each.off_percent for each in cancelled]
+    return {
+        "finished": len(finished),
+        "exact": sum(each.is_exact for each in finished),
+        "cancelled": len(cancelled),
+        "estimated": sum(each.is_estimated for each in cancelled),
+        "off by nothing": sum(each.off_tokens == 0 for each in cancelled),
+        f"off by more than {OFF_PERCENT_MAX} %": sum(each > OFF_PERCENT_MAX for each in off),
+        "off at most %": f"{max(off):.1f}",
+        "off at most tokens": max(each.off_tokens for each in cancelled),
+        "off on average %": f"{sum(off) / len(off):.2f}",
+    }
 
 
 def _check_cancelled(each: Charged) -> None:
@@ -132,7 +136,7 @@ def _check_cancelled(each: Charged) -> None:
     assert {"client_closed", "estimated"} <= set(each.row.flags)
     assert each.row.usage["input"] == prompt
     is_near = each.off_percent <= OFF_PERCENT_MAX or each.off_tokens <= ON_ITS_WAY_TOKENS_MAX
-    assert is_near, (each.end, each.sent_tokens, each.row.usage)
+    assert is_near, str(each)
 
 
 def _places(run: Scenario) -> list[Place]:
@@ -190,7 +194,7 @@ def _charged(run: Scenario, streams: list[Stream]) -> list[Charged]:
     rows = {row.request_id: row for row in SpendEvent.objects.all()}
     ends = {UUID(line["request_id"]): line for line in run.fleet.ended()}
     return [
-        Charged("".join(streams[int(line["marker"])].words), ends[id], rows[id])
+        Charged(streams[int(line["marker"])], ends[id], rows[id])
         for line in run.fleet.served()
         if (id := UUID(line["request_id"])) in rows
     ]

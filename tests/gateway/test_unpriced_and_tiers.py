@@ -94,6 +94,24 @@ def test_the_service_tier_that_was_served_is_charged(
     assert row.service_tier == {"fast": "priority", "default": ""}.get(served or "", served or "")
 
 
+@pytest.mark.parametrize("served", ["ul\x00tra", "ultra" * 50, "\u2028"])
+def test_a_service_tier_of_an_odd_name_leaves_the_row_as_it_is(
+    served: str, name: str, door: str, cast: Cast
+) -> None:
+    deploy(name)
+    price(name, *TIERS)
+
+    answer = chat(
+        door, cast.key("9").secret, model=name, sandbox={"usage": USAGE, "service_tier": served}
+    )
+
+    row = recorded(answer.headers["x-request-id"])
+    assert row.cost == Decimal("0.02")
+    assert row.usage["output"] == 100
+    assert row.service_tier == served.strip().replace("\x00", "")[:24]
+    assert "damaged" not in row.flags
+
+
 def test_a_strict_budget_holds_the_dearer_of_both_tiers(name: str, door: str, cast: Cast) -> None:
     deploy(name)
     price(name, *TIERS)
