@@ -9,12 +9,17 @@ django.setup()
 
 from django.conf import settings  # noqa: E402  # Django must be set up first
 from django.core.asgi import get_asgi_application  # noqa: E402
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
 from gateway import lane, process  # noqa: E402
 from gateway.begun import BEGUN, Begun  # noqa: E402
 from gateway.lane import Message, Receive, Send  # noqa: E402
 
-_django = get_asgi_application()
+# The lane believes no proxy anything, and needs not: it looks at keys alone.
+_django = ProxyHeadersMiddleware(
+    get_asgi_application(),  # type: ignore[arg-type]  # its stubs want a dict
+    trusted_hosts=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1"),
+)
 
 
 async def http(scope: Message, receive: Receive, send: Send) -> None:

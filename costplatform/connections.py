@@ -17,7 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from costplatform import heads
 from costplatform.crowd import Crowd
-from gateway import metrics
+from gateway import departure, metrics
+from gateway.departure import Departure
 from gateway.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -77,6 +78,7 @@ class Connection(HttpToolsProtocol):
         self._is_heard = True
         self._unread_bytes = 0
         self._unread_since = 0.0
+        self._departure: Departure | None = None
 
     # --- What the crowd asks ---------------------------------------------------------------
 
@@ -155,6 +157,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._forget()
+        if self._departure is not None:
+            self._departure.happened()
 
     def data_received(self, data: bytes) -> None:
         if not self._is_heard:
@@ -199,6 +203,8 @@ class Connection(HttpToolsProtocol):
             self._check_upgrade(announced)
         self._enter(Stage.BODY)
         super().on_headers_complete()
+        self._departure = Departure()
+        self.scope["extensions"] = {departure.EXTENSION: self._departure}  # type: ignore[dict-item]  # of our own kind
         # Trailers are told as headers are, and must not become any: a proxy has not seen them.
         self.headers = [*self.headers] if self.parser.should_upgrade() else []
 

@@ -71,6 +71,7 @@ def serve(listener: socket.socket, *, application: str = APPLICATION) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # the application looks at them where they matter
         backlog=2_048,
         timeout_keep_alive=within.idle_seconds,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,

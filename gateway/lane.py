@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway import pipeline, process
 from gateway.attempt import Reply
+from gateway.departure import EXTENSION, Departure
 from gateway.pipeline import Inbound
 from gateway.routes import find
 
@@ -29,16 +30,23 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         body = await _read_body(receive)
     except ClientGone:
         return
-    serving = asyncio.create_task(_serve(_inbound(scope, body), send))
-    leaving = asyncio.create_task(_wait_for_disconnect(receive))
+    departure: Departure = scope["extensions"][EXTENSION]
+    serving = asyncio.current_task()
+    assert serving is not None, "a server runs each request in a task"
+    has_gone = False
+
+    def leave() -> None:
+        nonlocal has_gone
+        has_gone = serving.cancel()
+
+    departure.call(leave)
     try:
-        await asyncio.wait({serving, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await _serve(_inbound(scope, body), send)
+    except asyncio.CancelledError:
+        if not has_gone:
+            raise  # the server ends what has run for too long
     finally:
-        # The client has gone, or the server ends what has run for too long.
-        leaving.cancel()
-        if not serving.done():
-            serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+        departure.call(None)
 
 
 async def _serve(inbound: Inbound, send: Send) -> None:
@@ -77,11 +85,6 @@ async def _read_body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         if not message.get("more_body"):
             return bytes(body)
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _inbound(scope: Message, body: bytes) -> Inbound:

@@ -184,13 +184,12 @@ def waiting_for_upstream() -> Iterator[None]:
             flight.waited(seconds=time.perf_counter() - began)
 
 
-@contextmanager
-def waiting_for_headers() -> Iterator[None]:
-    """Measure how long an upstream's headers take, if they come."""
-    began = time.perf_counter()
-    with waiting_for_upstream():
-        yield
-    _HEADERS.observe(time.perf_counter() - began)
+def headers_waited_for(seconds: float, *, came: bool) -> None:
+    """Measure how long an upstream's headers took, and take that off the gateway's time."""
+    if (flight := _current.get()) is not None:
+        flight.waited(seconds=seconds)
+    if came:
+        _HEADERS.observe(seconds)
 
 
 def _outcome_of(error: GatewayError) -> str:

@@ -7,6 +7,7 @@ UpstreamBroke        it was sent, and the answer did not come (in full): it may 
 
 import asyncio
 import ssl
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -128,8 +129,13 @@ class Upstream(ABC):
 
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> Response:
         """As :meth:`request`, measured."""
-        with metrics.waiting_for_headers():
-            return await self.request("POST", url, body=body, headers=headers)
+        came, began = False, time.perf_counter()
+        try:
+            response = await self.request("POST", url, body=body, headers=headers)
+            came = True
+        finally:
+            metrics.headers_waited_for(time.perf_counter() - began, came=came)
+        return response
 
     async def status_of(self, url: str, *, headers: Mapping[str, str]) -> int:
         """
