@@ -6,7 +6,7 @@ its path.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeVar
 
@@ -148,13 +148,13 @@ class Admitted:
 
     def event(self, outcome: Outcome) -> Event:
         """Return the spend event of this request, its cost rounded once, half to even."""
-        described = replace(self.candidate.described, reserved_units=self.admission.held)
+        described, held = self.candidate.described, self.admission.held
         return Event(
             id=self.id,
             amount=self.offer.units_of(outcome.cost),
             admitted_ms=self.admission.admitted_ms,
             path=self.context.path_text,
-            payload=events.encode(described, outcome),
+            payload=events.encode(described, outcome, reserved_units=held),
             tokens=events.input_tokens(outcome.usage) + events.output_tokens(outcome.usage),
             learnt_under=_learnt_under(self.context) if _teaches(outcome) else "",
         )

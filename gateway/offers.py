@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache, cached_property
 from typing import Final
 
 from django.conf import settings
@@ -40,7 +41,7 @@ CEILING_UNITS_MAX: Final = 10**14
 """A hundred thousand dollars: nobody means that."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Offer:
     """A deployment for the request, with what it can cost there at most."""
 
@@ -62,11 +63,11 @@ class Offer:
         unpriced = () if self.price.is_set else (events.UNPRICED,)
         return (events.RATE_STALE, *unpriced) if self.rate.is_stale else unpriced
 
-    @property
+    @cached_property
     def ceiling_units(self) -> Units:
         return self._at_most(self.ceiling)
 
-    @property
+    @cached_property
     def prior_units(self) -> Units:
         return self._at_most(self.prior)
 
@@ -135,9 +136,14 @@ def offer_at(
     )
 
 
+@cache
+def _most_there_is(currency: str) -> Decimal:
+    return money.to_decimal(CEILING_UNITS_MAX, currency=currency)
+
+
 def _check_ceiling(ceiling: Decimal, currency: str) -> None:
     """What no request costs is no bound, and thousands of them would not fit in 64 bits."""
-    most = money.to_decimal(CEILING_UNITS_MAX, currency=currency)
+    most = _most_there_is(currency)
     if ceiling > most:
         raise UnboundedRequest(
             f"This request could cost more than {money.plain(most)} {currency}: set"

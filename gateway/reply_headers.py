@@ -72,19 +72,20 @@ def _remaining(admitted: Admitted, *, settled: int | None) -> dict[str, str]:
     standings = list(zip(admitted.context.limits, admission.standings, strict=False))
     seen = [pair for pair in standings if pair[0].account.kind not in PLATFORM_KINDS]
     headers: dict[str, str] = {}
-    tightest: int | None = None
+    tightest: tuple[int, Limit] | None = None
     for limit, standing in seen:
         if limit.kind != LimitKind.MONEY:
             continue
         freed = 0 if settled is None else admitted.held_in(limit) - settled
         left = limit.limit - standing.used - standing.reserved + freed
-        if tightest is None or left < tightest:
-            tightest = left
-            headers["x-costplatform-remaining"] = _text(left, currency)
-            headers["x-costplatform-remaining-account"] = limit.account.kind
+        if tightest is None or left < tightest[0]:
+            tightest = left, limit
         if limit.account.kind == AccountKind.KEY:
             headers["x-litellm-key-spend"] = _text(standing.used + (settled or 0), currency)
             headers["x-litellm-key-max-budget"] = _text(limit.limit, currency)
+    if tightest is not None:
+        headers["x-costplatform-remaining"] = _text(tightest[0], currency)
+        headers["x-costplatform-remaining-account"] = tightest[1].account.kind
     return headers | _rates(seen) | _soft(admitted)
 
 

@@ -110,4 +110,4 @@ Usage = Mapping[Component, int]
 
 
 def total_of(usage: Usage, components: tuple[Component, ...]) -> int:
-    return sum(usage.get(component, 0) for component in components)
+    return sum([n for component, n in usage.items() if component in components])

@@ -4,9 +4,10 @@ A spend event as it travels: JSON in the stream, one row in the ledger.
 The stream entry's own fields (id, amount, admitted, path) rule; the payload describes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -30,11 +31,12 @@ FLAGS: Final = (
 """Everything that a ledger row can be marked with; docs/reference/ledger.md explains each."""
 
 
+HELD: Final = "reserved_units"
 _OPTIONAL: Final = frozenset({"exchange_rate", "exchange_rate_date", "attempt_of"})
 """What entries of before do not have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Described:
     """
     What is known of a request when it is admitted: who, what, through whom, at which price, and
@@ -62,6 +64,15 @@ class Described:
     attempt_of: str | None = None
     """The request that this is a further attempt at; None: it is the first."""
 
+    @cached_property
+    def text(self) -> bytes:
+        """All but what is held as the beginning of a JSON object: it is written more than once."""
+        told = {name: getattr(self, name) for name in FIELDS if name != HELD}
+        return orjson.dumps(told | {"exchange_rate": str(self.exchange_rate)})[:-1]
+
+
+FIELDS: Final = tuple(field.name for field in fields(Described))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -84,12 +95,12 @@ class Payload:
     outcome: Outcome
 
 
-def encode(described: Described, outcome: Outcome) -> bytes:
+def encode(described: Described, outcome: Outcome, *, reserved_units: int | None = None) -> bytes:
+    """Return the payload of an event, with what was held in the end where it is known better."""
     assert isinstance(outcome.cost, Decimal), "money is never a float"
-    return orjson.dumps(
+    rest = orjson.dumps(
         {
-            **{name: getattr(described, name) for name in Described.__slots__},
-            "exchange_rate": str(described.exchange_rate),
+            HELD: described.reserved_units if reserved_units is None else reserved_units,
             "status": outcome.status,
             "cost": str(outcome.cost),
             "usage": {component.value: n for component, n in outcome.usage.items()},
@@ -102,6 +113,7 @@ def encode(described: Described, outcome: Outcome) -> bytes:
             "conditions": list(outcome.conditions),
         }
     )
+    return described.text + b"," + rest[1:]
 
 
 def decode(payload: bytes) -> Payload:
@@ -110,7 +122,7 @@ def decode(payload: bytes) -> Payload:
     """
     try:
         raw = orjson.loads(payload)
-        told = {name: raw[name] for name in Described.__slots__ if name not in _OPTIONAL}
+        told = {name: raw[name] for name in FIELDS if name not in _OPTIONAL}
         described = Described(
             **told | {"tags": tuple(raw["tags"])} | _conversion(raw), attempt_of=_attempt_of(raw)
         )

@@ -273,7 +273,7 @@ def _row(recording: Recording, now: datetime) -> list[object]:
     if is_orphan:
         # It is charged what it held, which only the live store knows.
         values |= {"cost": _as_cost(entry.amount, described), "reserved_units": entry.amount}
-    for name in described.__slots__:
+    for name in events.FIELDS:
         values.setdefault(name, getattr(described, name))
     values["tags"] = list(described.tags)
     return [values[column] for column in COLUMNS]

@@ -30,6 +30,11 @@ NO_OTHERS: Final[Mapping[Component, int | None]] = {}
 MEASURED_TWICE: Final = frozenset({*ALTERNATIVES, Component.STATED_PICO_USD, Component.WEB_SEARCH})
 
 
+_REQUEST: Final = (Component.REQUEST,)
+_SEARCHED: Final = (Component.SEARCHED_REQUEST,)
+_SEARCH: Final = (Component.WEB_SEARCH,)
+
+
 class Line(NamedTuple):
     """A part of a cost: so many units of a class, each at this rate."""
 
@@ -95,19 +100,15 @@ def ceiling(
 
     :raises UnboundedCost: if a bound is None where tokens have a price above 0
     """
-    rows = [
-        row
-        for tier in {STANDARD, *service_tiers}
-        for row in price.rows_up_to(input_tokens_max, service_tier=tier)
-    ]
+    dearest = price.dearest(input_tokens_max, service_tiers=frozenset({STANDARD, *service_tiers}))
     most = _sum(
         [
-            _most(rows, [Component.REQUEST], 1, "request"),
-            _most(rows, [Component.SEARCHED_REQUEST], min(searches_max, 1), "search"),
-            _most(rows, [Component.WEB_SEARCH], searches_max, "search"),
-            _most(rows, INPUT_COMPONENTS, input_tokens_max, "input"),
-            _most(rows, OUTPUT_COMPONENTS, output_tokens_max, "output"),
-            *(_most(rows, [each], most, each.value) for each, most in others_max.items()),
+            _most(dearest[_REQUEST], 1, "request"),
+            _most(dearest[_SEARCHED], min(searches_max, 1), "search"),
+            _most(dearest[_SEARCH], searches_max, "search"),
+            _most(dearest[INPUT_COMPONENTS], input_tokens_max, "input"),
+            _most(dearest[OUTPUT_COMPONENTS], output_tokens_max, "output"),
+            *(_most(dearest[each,], most, each.value) for each, most in others_max.items()),
         ]
     )
     return EXACT.add(price.fee, EXACT.multiply(most, max(price.factors)))
@@ -164,26 +165,9 @@ def _sum(amounts: Iterable[Decimal]) -> Decimal:
     return reduce(EXACT.add, amounts, NOTHING)
 
 
-def _most(
-    rows: Iterable[Row], components: Iterable[Component], tokens_max: int | None, what: str
-) -> Decimal:
-    if tokens_max == 0:
-        return NOTHING
-    rate = _dearest(rows, components)
-    if rate is None or rate.value == 0:
+def _most(rate: UnitRate | None, tokens_max: int | None, what: str) -> Decimal:
+    if tokens_max == 0 or rate is None or not rate.value:
         return NOTHING
     if tokens_max is None:
         raise UnboundedCost(what)
     return rate.times(tokens_max)
-
-
-def _dearest(rows: Iterable[Row], components: Iterable[Component]) -> UnitRate | None:
-    """Return the highest rate of these classes in any row, of whatever variant."""
-    wanted = frozenset(components)
-    rates = [
-        rate
-        for row in rows
-        for key, rate in row.items()
-        if (key if isinstance(key, Component) else key[0]) in wanted
-    ]
-    return max(rates, key=lambda rate: rate.of_one, default=None)

@@ -7,7 +7,7 @@ that of a class it is a kind of. Where a price has no batch rates, the tokens of
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -80,6 +80,12 @@ class Table:
     thresholds: tuple[int, ...]
     rows: tuple[Row, ...]
 
+    def span(self, input_tokens_max: int | None) -> int:
+        """Return how many rows, from the first, a request with at most so much input can be in."""
+        if input_tokens_max is None:
+            return len(self.rows)
+        return bisect_left(self.thresholds, input_tokens_max) + 1
+
 
 class Conditions(NamedTuple):
     """What decides a price beside the counts: how it was served, in what form, and where."""
@@ -90,6 +96,24 @@ class Conditions(NamedTuple):
 
 
 PLAIN: Final = Conditions()
+
+
+class Dearest(dict[tuple[Component, ...], UnitRate | None]):
+    """The highest rate of some classes in any of these rows, of whatever variant."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        super().__init__()
+        self._rows = rows
+
+    def __missing__(self, components: tuple[Component, ...]) -> UnitRate | None:
+        rates = [
+            rate
+            for row in self._rows
+            for key, rate in row.items()
+            if (key if isinstance(key, Component) else key[0]) in components
+        ]
+        self[components] = found = max(rates, key=lambda rate: rate.of_one, default=None)
+        return found
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,9 @@ class Price:
     fee: Decimal = Decimal(0)
     """What is added to each request, whatever it used."""
     _tables: Mapping[str, Table] = field(init=False, compare=False, repr=False)
+    _dearest: dict[tuple[frozenset[str], tuple[int, ...]], "Dearest"] = field(
+        init=False, compare=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         assert not any(rate.window for rate in self.rates), "a price is of one time"
@@ -131,9 +158,18 @@ class Price:
     def rows_up_to(self, input_tokens_max: int | None, *, service_tier: str) -> tuple[Row, ...]:
         """Return the rates of every range of input tokens that such a request can be in."""
         table = self._tables.get(service_tier) or self._tables[STANDARD]
-        if input_tokens_max is None:
-            return table.rows
-        return table.rows[: bisect_left(table.thresholds, input_tokens_max) + 1]
+        return table.rows[: table.span(input_tokens_max)]
+
+    def dearest(self, input_tokens_max: int | None, *, service_tiers: frozenset[str]) -> "Dearest":
+        """Return the dearest rates of a request with at most so much input, in any of the tiers."""
+        tables = [self._tables.get(tier) or self._tables[STANDARD] for tier in service_tiers]
+        spans = tuple(table.span(input_tokens_max) for table in tables)
+        found = self._dearest.get((service_tiers, spans))
+        if found is None:
+            pairs = zip(tables, spans, strict=True)
+            found = Dearest([row for table, span in pairs for row in table.rows[:span]])
+            self._dearest[service_tiers, spans] = found
+        return found
 
     def rate_of(
         self, component: Component, *, input_tokens: int, conditions: Conditions = PLAIN

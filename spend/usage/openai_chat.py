@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from spend.components import Component
+from spend.usage import plain_chat
 from spend.usage.counts import NOTHING, Counts, inner, whole
 from spend.usage.reading import Reading, reading
 from spend.usage.streams import Merged
@@ -76,6 +77,9 @@ def classes(
     counts: Counts, reported: Mapping[str, object], *, request: Mapping[str, object]
 ) -> dict[Component, int] | None:
     """Return the classes of a chat completion's usage, None if its totals are not usable."""
+    is_asked = request.get("web_search_options") is not None
+    if not is_asked and (plain := plain_chat.classes(reported)) is not None:
+        return plain
     prompt = whole(reported.get("prompt_tokens"))
     completion = whole(reported.get("completion_tokens"))
     if prompt is None or completion is None:
