@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = QUICK if options.quick else Plan()
     if options.rounds is not None:
         plan = replace(plan, rounds=options.rounds)
+    if options.soak:
+        plan = replace(plan, rounds=1)
     found = _comparison(plan)
     try:
         with _running(options.only, cores, found) as (place, direct, contestants):
