@@ -43,7 +43,7 @@ def is_well_formed(secret: str) -> bool:
 
 def digest(secret: str) -> str:
     """Return the HMAC-SHA256 under the pepper, in hex: what is stored and looked up."""
-    return hmac.new(settings.KEY_PEPPER.encode(), secret.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(settings.KEY_PEPPER.encode(), secret.encode(), "sha256").hex()
 
 
 def legacy_digest(secret: str) -> str:

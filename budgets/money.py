@@ -85,6 +85,15 @@ def plain(amount: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
+def plain_units(units: int, *, currency: str) -> str:
+    """Return ``units`` as :func:`plain` writes the amount that they are."""
+    whole, rest = divmod(abs(units), 10 ** decimals_of(currency))
+    sign = "-" if units < 0 else ""
+    if not rest:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{rest:0{decimals_of(currency)}d}".rstrip("0")
+
+
 def _units(amount: Decimal, currency: str, rounding: str) -> Units:
     assert isinstance(amount, Decimal), "money is never a float"
     shifted = WIDE.scaleb(amount, decimals_of(currency))

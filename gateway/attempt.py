@@ -27,6 +27,7 @@ from gateway.reply_headers import of_admission, of_cost
 from gateway.retry_after import retry_after_seconds
 from gateway.routing.causes import cause_of_error
 from gateway.routing.health import Failure, failure_of
+from gateway.routing.strategies import Why
 from gateway.upstream import Response, UpstreamBroke, UpstreamNotReached
 from spend import events
 from spend.events import Outcome
@@ -223,7 +224,7 @@ class Attempt:
         self._admitted.trial.succeeded(
             now, seconds=now - self._sent_at, output_tokens=events.output_tokens(outcome.usage)
         )
-        if events.ESTIMATED not in outcome.flags:
+        if events.ESTIMATED not in outcome.flags and self._admitted.why is not Why.ONLY_ONE:
             size = len(self._admitted.offer.body.data)
             name = target.model_name
             self._process.mixes.learn(name, now=now, body_bytes=size, usage=outcome.usage)
@@ -326,6 +327,7 @@ class Relay:
         self.when_settled: Callable[[Collection[str]], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
         self._touched_at = self._loop.time()
+        self._watching: asyncio.TimerHandle | None = None
         self._watch()
 
     def __aiter__(self) -> "Relay":
@@ -364,7 +366,7 @@ class Relay:
         if self._loop.time() - self._touched_at > UNREAD_SECONDS_MAX:
             self._process.spawn(self.aclose())
             return
-        self._loop.call_later(UNREAD_SECONDS_MAX / 4, self._watch)
+        self._watching = self._loop.call_later(UNREAD_SECONDS_MAX / 4, self._watch)
 
     async def _pull(self) -> None:
         try:
@@ -421,6 +423,8 @@ class Relay:
         if self._is_settled:
             return
         self._is_settled = True
+        if self._watching is not None:
+            self._watching.cancel()
         self.when_settled(self._meter.flags)
         outcome = await self._attempt.settle_metered()
         if self._meter.flags.isdisjoint({events.UPSTREAM_ERROR, events.CLIENT_CLOSED}):

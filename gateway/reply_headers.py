@@ -109,7 +109,7 @@ def _soft(admitted: Admitted) -> dict[str, str]:
 
 
 def _text(units: int, currency: str) -> str:
-    return money.plain(money.to_decimal(units, currency=currency))
+    return money.plain_units(units, currency=currency)
 
 
 def _ascii(text: str) -> str:

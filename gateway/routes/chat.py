@@ -1,6 +1,6 @@
 """Chat completions, the shape that nearly all providers speak."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.routes import fields as read
@@ -15,9 +15,9 @@ CHOICES_MAX: Final = 128
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
 _SEARCH_FIELDS: Final = ("web_search_options", "plugins", "search_parameters")
 # Fields that make the provider read or do more than the bytes of the request say.
-_UNBOUNDED_FIELDS: Final = (
-    *_SEARCH_FIELDS, "previous_response_id", "data_sources", "cached_content", "extra_body",
-)  # fmt: skip
+_UNBOUNDED_FIELDS: Final = frozenset(
+    {*_SEARCH_FIELDS, "previous_response_id", "data_sources", "cached_content", "extra_body"}
+)
 _CLIENT_TOOLS: Final = frozenset({"function", "custom"})
 _USAGE_COMES_LAST: Final = Told(is_whole=True, only_usage=True)
 
@@ -70,16 +70,20 @@ def _bytes_bound(fields: Mapping[str, Any]) -> bool:
     """A token is at least a byte of text; images, audio and files bring tokens without bytes."""
     if not all(map(_is_client_tool, _tools(fields))):
         return False
-    if any(fields.get(name) is not None for name in _UNBOUNDED_FIELDS):
+    if not _UNBOUNDED_FIELDS.isdisjoint(fields) and _is_any(fields, _UNBOUNDED_FIELDS):
         return False
     return all(_is_text(message) for message in fields["messages"])
 
 
 def _may_search(fields: Mapping[str, Any]) -> bool:
     """Whether the provider may search the web: it is asked to, or has a tool of its own."""
-    if any(fields.get(name) is not None for name in _SEARCH_FIELDS):
+    if _is_any(fields, _SEARCH_FIELDS):
         return True
     return not all(map(_is_client_tool, _tools(fields)))
+
+
+def _is_any(fields: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return any(fields.get(name) is not None for name in names)
 
 
 def _tools(fields: Mapping[str, Any]) -> list[object]:

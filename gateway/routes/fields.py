@@ -11,13 +11,16 @@ from gateway.errors import InvalidRequest, UnsupportedParameter
 TOKENS_ASKED_MAX: Final = 10**9
 MODEL_NAME_MAX: Final = 255
 SERVICE_TIER_MAX: Final = 24
-END_USER_HEADERS: Final = (
+_END_USER_ORDER: Final = (
     "x-costplatform-end-user", "x-litellm-customer-id", "x-litellm-end-user-id",
 )  # fmt: skip
+END_USER_HEADERS: Final = frozenset(_END_USER_ORDER)
+_NAMED_IN: Final = frozenset({"user", "metadata", "safety_identifier"})
 TAG_HEADERS: Final = ("x-costplatform-tags", "x-litellm-tags")
+_TAGGED: Final = frozenset(TAG_HEADERS)
 # With these a provider serves another model than the one that was asked for and priced, or
 # answers at another time.
-_REFUSED: Final = ("models", "route", "fallbacks", "deferred", "background")
+_REFUSED: Final = frozenset({"models", "route", "fallbacks", "deferred", "background"})
 
 Headers = Mapping[str, str]
 
@@ -45,7 +48,9 @@ def check_refused(fields: Mapping[str, Any]) -> None:
 
     :raises UnsupportedParameter: naming it
     """
-    for name in _REFUSED:
+    if _REFUSED.isdisjoint(fields):
+        return
+    for name in sorted(_REFUSED):
         if fields.get(name):
             raise UnsupportedParameter(f"{name} is not supported here.", param=name)
 
@@ -150,9 +155,11 @@ def end_user(fields: Mapping[str, Any], headers: Headers) -> str:
 
     :raises InvalidRequest: if that is no text of a bounded length
     """
+    if _NAMED_IN.isdisjoint(fields) and END_USER_HEADERS.isdisjoint(headers):
+        return ""
     metadata = typed(fields, "metadata", dict) or {}
     named: Iterable[tuple[str, object]] = (
-        *((name, headers.get(name)) for name in END_USER_HEADERS),
+        *((name, headers.get(name)) for name in _END_USER_ORDER),
         ("user", fields.get("user")),
         ("metadata.user_id", metadata.get("user_id")),
         ("safety_identifier", fields.get("safety_identifier")),
@@ -173,6 +180,8 @@ def tags(fields: Mapping[str, Any], headers: Headers) -> tuple[str, ...]:
 
     :raises InvalidRequest: if there are too many, or one is no text of a bounded length
     """
+    if "metadata" not in fields and _TAGGED.isdisjoint(headers):
+        return ()
     named = (fields.get("metadata") or {}).get("tags") or []
     if not isinstance(named, list) or not all(isinstance(tag, str) for tag in named):
         raise InvalidRequest("metadata.tags must be a list of text.", param="metadata.tags")

@@ -11,6 +11,7 @@ from gateway.providers import openai
 from gateway.routes import CHAT
 from gateway.routes.asked import Asked, Body
 from gateway.routing.health import Health
+from gateway.routing.strategies import Why
 from spend.components import Component
 from spend.currencies import exchange
 from spend.rates import Price, Rate
@@ -44,7 +45,11 @@ def attempt(store: Store) -> Attempt:
         price=PRICE, ceiling=Decimal(10**6), body=Body(b"{}"), target=target, rate=exchange.SAME
     )
     admitted: Any = SimpleNamespace(
-        offer=offer, unasked=False, event=lambda outcome: outcome, trial=Health().open(0)
+        offer=offer,
+        unasked=False,
+        event=lambda outcome: outcome,
+        trial=Health().open(0),
+        why=Why.WEIGHTED,
     )
     process: Any = SimpleNamespace(store=store, spawn=asyncio.create_task)
     asked = Asked({"messages": [{"role": "user", "content": "Hi"}]}, "m")
