@@ -339,6 +339,8 @@ class Relay:
             if self._has_ended:
                 raise StopAsyncIteration
             await self._pull()
+        if len(self._out) == 1:
+            return self._out.popleft()
         piece = b"".join(self._out)
         self._out.clear()
         return piece
@@ -369,14 +371,17 @@ class Relay:
         self._watching = self._loop.call_later(UNREAD_SECONDS_MAX / 4, self._watch)
 
     async def _pull(self) -> None:
+        chunk: bytes | None
         try:
-            chunk = await anext(self._chunks, None)
+            chunk = await self._chunks.__anext__()
             self._count(chunk)
             if not self._has_begun:
                 self._has_begun = True
                 self._attempt.began_to_answer()
             failpoints.hit(failpoints.MID_STREAM)
             self._touched_at = self._loop.time()
+        except StopAsyncIteration:
+            chunk = None
         except UpstreamBroke as error:
             self._meter.flags.add(events.UPSTREAM_ERROR)
             self._attempt.broke(error)
@@ -387,8 +392,8 @@ class Relay:
         else:
             await self._take(chunk)
 
-    def _count(self, chunk: bytes | None) -> None:
-        self._bytes_left -= len(chunk or b"")
+    def _count(self, chunk: bytes) -> None:
+        self._bytes_left -= len(chunk)
         if self._bytes_left < 0:
             self._response.close()
             raise UpstreamBroke("the answer is too large")

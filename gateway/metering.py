@@ -18,6 +18,8 @@ from spend.rates import Conditions, Price
 from spend.usage import Reading
 
 DONE = b"[DONE]"
+UNREAD_BYTES_MAX = 2**18
+"""Of an answer; what is more is read at once."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,9 @@ class Meter:
     """The answer came to its end, so that its usage is all of it."""
     flags: set[str] = field(default_factory=set)
     _seen: Usage | None = None
+    _has_begun: bool = False
+    _unread: list[bytes] = field(default_factory=list)
+    _unread_bytes: int = 0
     _told: StreamUsage | None = None
     _reading: Reading | None = None
 
@@ -77,6 +82,10 @@ class Meter:
         if data == DONE:
             self.is_done = self.is_whole = True
             return False
+        if self._has_begun and self._told is None and self.answers.is_content(data):
+            self._keep(data)
+            return False
+        self._has_begun = True
         try:
             event = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -105,8 +114,27 @@ class Meter:
         """Whether the answer's own usage is not all of it, or missing."""
         return self.reading is None or not self.is_whole
 
+    def _keep(self, data: bytes) -> None:
+        """Keep a piece of the answer unread: most answers tell their usage in the end."""
+        self._unread.append(data)
+        self._unread_bytes += len(data)
+        if self._unread_bytes > UNREAD_BYTES_MAX:
+            self._read_kept()
+
+    def _read_kept(self) -> None:
+        unread, self._unread, self._unread_bytes = self._unread, [], 0
+        for data in unread:
+            try:
+                event = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                self.written.add_unread(data)
+                continue
+            if isinstance(event, dict):
+                self.answers.note_event(event, self.written)
+
     async def count(self) -> None:
         """Count the tokens of the prompt and of what was seen of the answer."""
+        self._read_kept()
         self._seen = usage.estimated(
             input_tokens=await tokens.aside(
                 count=self._count_prompt,
@@ -178,6 +206,7 @@ class Meter:
         if told is not None and self.is_whole:
             return told.usage
         flags.add(events.ESTIMATED)
+        self._read_kept()
         seen = self._seen or usage.estimated(
             input_tokens=tokens.of_bytes(self.prompt_bytes), output_tokens=self.written.by_bytes()
         )

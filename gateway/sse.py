@@ -30,6 +30,12 @@ class EventSplitter:
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the events that this chunk completes; of an oversized one, each full piece."""
+        is_whole = not self._pending and chunk.endswith(b"\n\n") and b"\n\n\n" not in chunk
+        if is_whole and _is_plain(chunk):
+            # As nearly all send it: whole events, at a fraction of the time.
+            for event in chunk[:-2].split(b"\n\n"):
+                yield event + b"\n\n"
+            return
         self._pending += chunk
         while (end := self._next_end()) is not None:
             yield bytes(self._pending[:end])
@@ -54,7 +60,13 @@ class EventSplitter:
         return None
 
 
+def _is_plain(data: bytes) -> bool:
+    return b"\r" not in data and b"\xef\xbb\xbf" not in data and len(data) < EVENT_BYTES_MAX
+
+
 def data_of(event: bytes) -> bytes:
     """Return the event's data lines, joined by line feeds."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and _is_plain(event):
+        return event[6:-2]
     lines = _DATA.findall(event)
     return lines[0] if len(lines) == 1 else b"\n".join(lines)

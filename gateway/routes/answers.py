@@ -59,6 +59,13 @@ class Answers:
     def note(self, reply: Json, written: Written) -> None:
         """Take what was written in a whole answer that tells no usage."""
 
+    def is_content(self, data: bytes) -> bool:
+        """
+        Return whether an event before the usage is a piece of the answer, and says no more: it is
+        read only if the usage never comes. In doubt it is not.
+        """
+        return False
+
     def note_event(self, event: Json, written: Written) -> Told:
         """Take what was written in an event; return what it says of the stream's course."""
         return SAYS_NOTHING

@@ -112,6 +112,11 @@ class ChatAnswers(Answers):
     def note(self, reply: Json, written: Written) -> None:
         written.add_reply(reply, part="message")
 
+    def is_content(self, data: bytes) -> bool:
+        told = data.count(b'"usage"')
+        is_null = told == 1 and (b'"usage":null' in data or b'"usage": null' in data)
+        return (told == 0 or is_null) and b'"x_groq"' not in data
+
     def note_event(self, event: Json, written: Written) -> Told:
         written.add_reply(event, part="delta")
         choices = event.get("choices")

@@ -110,6 +110,9 @@ class MessageAnswers(Answers):
             for text in _texts(block):
                 written.add_text((index, ""), text)
 
+    def is_content(self, data: bytes) -> bool:
+        return b'"content_block_delta"' in data and b'"usage"' not in data
+
     def note_event(self, event: Json, written: Written) -> Told:
         match event.get("type"):
             case "message_stop":

@@ -86,6 +86,9 @@ class ResponseAnswers(Answers):
         for place, text in enumerate(_texts(reply.get("output"))):
             written.add_text((place, ""), text)
 
+    def is_content(self, data: bytes) -> bool:
+        return b'.delta"' in data and b'"usage"' not in data and b'"response":' not in data
+
     def note_event(self, event: Json, written: Written) -> Told:
         kind = event.get("type")
         if not isinstance(kind, str):

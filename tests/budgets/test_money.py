@@ -150,3 +150,10 @@ def test_plain_text_is_the_same_number_in_digits(amount: Decimal) -> None:
 def test_units_keep_the_decimals_of_their_currency() -> None:
     assert str(money.to_decimal(Units(1_500_000_000), currency="USD")) == "1.500000000"
     assert str(money.to_decimal(Units(15_000_000), currency="JPY")) == "1.5000000"
+
+
+@given(st.integers(-(10**18), 10**18), st.sampled_from(["USD", "JPY", "VND", "EUR"]))
+def test_units_are_written_as_their_amount_is(units: int, currency: str) -> None:
+    amount = money.to_decimal(units, currency=currency)
+
+    assert money.plain_units(units, currency=currency) == money.plain(amount)
