@@ -133,13 +133,14 @@ end
 -- What only a reset helps comes first; then what a wait does; the nearest to the caller first.
 local RANK = { exceeded = 1, limited = 2, parallel = 3, busy = 4 }
 local missing, observed, refusal, rated = { "missing" }, {}, nil, {}
-local is_strict = false
+local is_strict, in_window = false, {}
 for i = LIMITS, #ARGV, WORDS do
   local index, account, code = (i - LIMITS) / WORDS, ARGV[i], ARGV[i + 1]
   local found = check[string.lower(code)](account, ARGV[i + 2], tonumber(ARGV[i + 3]))
   is_strict = is_strict or code == "s"
   if code == "q" or code == "t" or code == "Q" or code == "T" then
     rated[account] = true
+    in_window[index] = { tonumber(found[2]), tonumber(found[4]) }
   end
   if not found then
     missing[#missing + 1] = index
@@ -155,13 +156,21 @@ if #missing > 1 then
   return missing
 end
 
--- Put at the end of an answer what each limit holds now.
-local function with_standings(reply)
+-- Put at the end of an answer what each limit holds now; of a minute what it held, and `counted`
+-- times what this request adds: to go through its seconds again would take as long as all else.
+local function with_standings(reply, counted)
   for i = LIMITS, #ARGV, WORDS do
-    local code = string.lower(ARGV[i + 1])
-    local found = check[code](ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3]))
-    reply[#reply + 1] = found[2]
-    reply[#reply + 1] = found[3]
+    local index = (i - LIMITS) / WORDS
+    local kept = in_window[index]
+    if kept then
+      reply[#reply + 1] = as_text(kept[1] + counted * kept[2])
+      reply[#reply + 1] = "0"
+    else
+      local code = string.lower(ARGV[i + 1])
+      local found = check[code](ARGV[i], ARGV[i + 2], tonumber(ARGV[i + 3]))
+      reply[#reply + 1] = found[2]
+      reply[#reply + 1] = found[3]
+    end
   end
   return reply
 end
@@ -171,7 +180,7 @@ if looks then
   for _, word in ipairs(refusal or { "", 0, "0", "0", "0", 0 }) do
     reply[#reply + 1] = word
   end
-  return with_standings(reply)
+  return with_standings(reply, 0)
 end
 if refusal then
   return refusal
@@ -194,4 +203,4 @@ redis.call("HSET", reservation_of(id), "ceiling", ceiling, "expected", expected,
 redis.call("ZADD", OPEN, deadline, id)
 return with_standings({
   "reserved", as_text(now), expected, held, table.concat(observed, ","),
-})
+}, 1)
