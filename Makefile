@@ -44,6 +44,7 @@ bench: bench-parts bench-gateways
 bench-parts: $(SYNCED)
 	$(BIN)/python -m bench.pricing
 	$(BIN)/python -m bench.scripts
+	$(BIN)/python -m bench.store
 	$(BIN)/python -m bench.upstream
 	$(BIN)/python -m bench.doors
 

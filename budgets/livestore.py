@@ -20,7 +20,7 @@ from budgets.errors import OutcomeUnknown, StoreClosed
 from budgets.money import Units
 from budgets.reservations import Admission, Demand, Hold, Look
 from budgets.store_answers import admission_of, look_of, refusal_of
-from budgets.store_connection import ReplyError, StoreConnection
+from budgets.store_interface import ReplyError, Store
 from budgets.unconfirmed import Event, Unconfirmed
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class LedgerTotal:
 
 
 class LiveStore:
-    def __init__(self, *, connection: StoreConnection, member: str, timeout_ms: int) -> None:
+    def __init__(self, *, connection: Store, member: str, timeout_ms: int) -> None:
         assert 2 * timeout_ms < TOMBSTONE_MS, "a tombstone must outlive any late packet"
         self._connection = connection
         self._member = member

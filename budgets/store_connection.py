@@ -14,14 +14,10 @@ from urllib.parse import unquote, urlsplit
 import hiredis
 
 from budgets.errors import OutcomeUnknown
-from budgets.scripts import ALL, Script
+from budgets.scripts import ALL
+from budgets.store_interface import Argument, ReplyError, Store
 
-Argument = str | bytes
 IN_FLIGHT_MAX: Final = 20_000
-
-
-class ReplyError(Exception):
-    """The store's own error reply, such as NOSCRIPT or OOM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class _Wire(asyncio.Protocol):
             self._transport.write(b"".join(outgoing))
 
 
-class StoreConnection:
+class StoreConnection(Store):
     """
     Runs commands and scripts; reconnects by itself at the next use.
 
@@ -123,28 +119,7 @@ class StoreConnection:
         self._watch: asyncio.TimerHandle | None = None
 
     async def command(self, *words: Argument) -> object:
-        """
-        :raises OutcomeUnknown: if no answer came
-        :raises ReplyError: if the store refused the command
-        """
         return await (await self._open_wire()).send(words)
-
-    async def run(self, script: Script, *, key: str, arguments: Sequence[Argument]) -> list[bytes]:
-        """
-        Run a script by its hash; where the store does not have it, load it and run it again.
-
-        :raises OutcomeUnknown: if no answer came
-        :raises ReplyError: if the store refused it
-        """
-        words = ("EVALSHA", script.sha, "1", key, *arguments)
-        try:
-            reply = await self.command(*words)
-        except ReplyError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-            reply = await self.command("EVAL", script.text, "1", key, *arguments)
-        assert isinstance(reply, list)
-        return reply
 
     async def close(self) -> None:
         if self._watch is not None:

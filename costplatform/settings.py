@@ -138,6 +138,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Live store ------------------------------------------------------------------------
 REDIS_URL = env.running_server("REDIS_URL", "redis_url")
+STORE_CLIENT = env.choice("STORE_CLIENT", "own", of=("own", "redis-py"))
 STORE_TIMEOUT_MS = env.integer("STORE_TIMEOUT_MS", 2_000, low=100, high=30_000)
 """After this long without an answer an outcome counts as unknown."""
 

@@ -17,11 +17,12 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models.functions import Now
 
+from budgets import store_interface
 from budgets.errors import StoreUnavailable
 from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
 from budgets.snapshots import Counted
-from budgets.store_connection import ReplyError, StoreConnection
+from budgets.store_interface import ReplyError
 from budgets.storekeeper import PARTITION
 from gateway import metrics, upstream
 from gateway.catalogue import Catalogues
@@ -64,8 +65,10 @@ class GatewayProcess:
         # Its own thread: a crowd of look-ups must not cost the membership.
         self._membership = Database(threads=1)
         self.store = LiveStore(
-            connection=StoreConnection(
-                url=settings.REDIS_URL, timeout_ms=settings.STORE_TIMEOUT_MS
+            connection=store_interface.connect(
+                client=settings.STORE_CLIENT,
+                url=settings.REDIS_URL,
+                timeout_ms=settings.STORE_TIMEOUT_MS,
             ),
             member=self.id.hex,
             timeout_ms=settings.STORE_TIMEOUT_MS,

@@ -11,7 +11,8 @@ from budgets import scripts, store_connection, storekeeper
 from budgets.errors import BudgetBusy, OutcomeUnknown
 from budgets.livestore import LiveStore
 from budgets.scripts import TAG
-from budgets.store_connection import Address, ReplyError, StoreConnection
+from budgets.store_connection import Address, StoreConnection
+from budgets.store_interface import ReplyError, Store, connect
 from tests.budgets.support import (
     Bench,
     CutWire,
@@ -24,19 +25,27 @@ from tests.budgets.support import (
 from tests.conftest import Cast
 
 NEVER_PUSHED = "test:never-pushed"
+own_alone = pytest.mark.parametrize("client", ["own"], indirect=True)
+"""What only a connection that all share has, or one that pipelines."""
+
+
+@pytest.fixture(params=["own", "redis-py"])
+def client(request: pytest.FixtureRequest) -> str:
+    """Have each test run with both who can speak to the store."""
+    return str(request.param)
 
 
 @pytest.fixture
-async def connection(alone: None) -> AsyncIterator[StoreConnection]:
-    connection = StoreConnection(url=settings.REDIS_URL, timeout_ms=2_000)
+async def connection(alone: None, client: str) -> AsyncIterator[Store]:
+    connection = connect(client=client, url=settings.REDIS_URL, timeout_ms=2_000)
     yield connection
     await connection.close()
 
 
 @pytest.fixture
-async def hasty(alone: None) -> AsyncIterator[StoreConnection]:
+async def hasty(alone: None, client: str) -> AsyncIterator[Store]:
     """A connection that waits for 100 ms only."""
-    connection = StoreConnection(url=settings.REDIS_URL, timeout_ms=100)
+    connection = connect(client=client, url=settings.REDIS_URL, timeout_ms=100)
     await connection.command("PING")
     yield connection
     await connection.close()
@@ -82,7 +91,7 @@ def test_url_tells_host_port_credentials_database_and_encryption(
 
 
 async def test_thousands_of_commands_in_flight_each_get_their_own_reply(
-    connection: StoreConnection,
+    connection: Store,
 ) -> None:
     sent = [f"marker {n}".encode() for n in range(5_000)]
 
@@ -91,8 +100,9 @@ async def test_thousands_of_commands_in_flight_each_get_their_own_reply(
     assert replies == sent
 
 
+@own_alone
 async def test_one_socket_serves_all_tasks(
-    connection: StoreConnection, wires: list[store_connection._Wire]
+    connection: Store, wires: list[store_connection._Wire]
 ) -> None:
     clients = await asyncio.gather(*(connection.command("CLIENT", "ID") for _ in range(50)))
 
@@ -100,7 +110,7 @@ async def test_one_socket_serves_all_tasks(
     assert len(wires) == 1
 
 
-async def test_error_reply_reaches_its_own_command_only(connection: StoreConnection) -> None:
+async def test_error_reply_reaches_its_own_command_only(connection: Store) -> None:
     replies = await asyncio.gather(
         connection.command("ECHO", "before"),
         connection.command("NO-SUCH-COMMAND"),
@@ -113,7 +123,7 @@ async def test_error_reply_reaches_its_own_command_only(connection: StoreConnect
 
 
 async def test_caller_that_gave_up_does_not_shift_the_replies_of_others(
-    connection: StoreConnection,
+    connection: Store,
 ) -> None:
     await connection.command("PING")
     impatient = asyncio.create_task(connection.command("ECHO", "nobody waits for this"))
@@ -127,8 +137,9 @@ async def test_caller_that_gave_up_does_not_shift_the_replies_of_others(
         assert await other == b"mine"
 
 
+@own_alone
 async def test_more_commands_than_the_bound_are_refused_at_once(
-    connection: StoreConnection, monkeypatch: pytest.MonkeyPatch
+    connection: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await connection.command("PING")
     monkeypatch.setattr(store_connection, "IN_FLIGHT_MAX", 3)
@@ -156,7 +167,7 @@ async def test_database_of_the_url_is_the_one_that_is_used(alone: None) -> None:
 
 
 async def test_script_that_the_store_has_forgotten_is_loaded_again(
-    connection: StoreConnection,
+    connection: Store,
 ) -> None:
     words = [str(partition_generation())]
     await connection.run(scripts.RAISE_VERSIONS, key=TAG, arguments=words)
@@ -184,8 +195,9 @@ async def test_request_goes_on_after_the_store_has_forgotten_every_script(
 # --- Breaking ----------------------------------------------------------------------------
 
 
+@own_alone
 async def test_cut_connection_leaves_all_in_flight_unknown_and_the_next_reconnects(
-    connection: StoreConnection,
+    connection: Store,
 ) -> None:
     client = await connection.command("CLIENT", "ID")
     waiting = [
@@ -202,8 +214,9 @@ async def test_cut_connection_leaves_all_in_flight_unknown_and_the_next_reconnec
     assert reconnected != client
 
 
+@own_alone
 async def test_reply_that_does_not_come_in_time_leaves_all_in_flight_unknown(
-    hasty: StoreConnection,
+    hasty: Store,
 ) -> None:
     client = await hasty.command("CLIENT", "ID")
     waiting = [
@@ -220,7 +233,7 @@ async def test_reply_that_does_not_come_in_time_leaves_all_in_flight_unknown(
 
 
 async def test_connection_that_was_idle_for_long_is_not_taken_for_late(
-    hasty: StoreConnection,
+    hasty: Store,
 ) -> None:
     client = await hasty.command("CLIENT", "ID")
 
@@ -229,8 +242,9 @@ async def test_connection_that_was_idle_for_long_is_not_taken_for_late(
     assert await hasty.command("CLIENT", "ID") == client
 
 
+@own_alone
 async def test_many_tasks_reconnect_with_one_socket(
-    connection: StoreConnection, wires: list[store_connection._Wire]
+    connection: Store, wires: list[store_connection._Wire]
 ) -> None:
     storekeeper.store().client_kill_filter(_id=await connection.command("CLIENT", "ID"))
     await asyncio.sleep(0.05)
