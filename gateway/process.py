@@ -23,6 +23,7 @@ from budgets.snapshots import Counted
 from budgets.store_connection import ReplyError, StoreConnection
 from budgets.storekeeper import PARTITION
 from gateway import metrics
+from gateway.caching.store import ResponseCache
 from gateway.catalogue import Catalogues
 from gateway.database import Database
 from gateway.errors import Unavailable
@@ -87,6 +88,7 @@ class GatewayProcess:
             connections_max=settings.GATEWAY_UPSTREAM_CONNECTIONS_MAX,
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
+        self.cache = ResponseCache() if settings.RESPONSE_CACHE == "on" else None
         self.board = HealthBoard()
         self.mixes = Mixes()
         self.refusals = RefusalCounts()
@@ -123,6 +125,8 @@ class GatewayProcess:
         await self._leave()
         await self.upstream.close()
         await self.store.close()
+        if self.cache is not None:
+            await self.cache.close()
         self.database.close()
         self._membership.close()
 
