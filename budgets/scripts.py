@@ -23,6 +23,11 @@ def _read(name: str) -> Script:
     # The store's own clock rules; tests may move it, production refuses that.
     text = f"local CLOCK_OFFSET_MS = {settings.STORE_CLOCK_OFFSET_MS}\n"
     text += (_FOLDER / "common.lua").read_text() + (_FOLDER / f"{name}.lua").read_text()
+    return script_of(text)
+
+
+def script_of(text: str) -> Script:
+    """Return a script with the hash by which a server runs it."""
     return Script(text=text, sha=hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import hiredis
 
 from budgets.errors import OutcomeUnknown
-from budgets.scripts import ALL
+from budgets.scripts import ALL, Script
 from budgets.store_interface import Argument, ReplyError, Store
 
 IN_FLIGHT_MAX: Final = 20_000
@@ -111,9 +111,10 @@ class StoreConnection(Store):
     it then has an unknown outcome, and a late packet is the scripts' affair (``not_after``).
     """
 
-    def __init__(self, *, url: str, timeout_ms: int) -> None:
+    def __init__(self, *, url: str, timeout_ms: int, scripts: Sequence[Script] = ALL) -> None:
         self._address = Address.of(url)
         self._timeout_seconds = timeout_ms / 1_000
+        self._scripts = scripts
         self._wire: _Wire | None = None
         self._connecting: asyncio.Future[_Wire] | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -163,7 +164,7 @@ class StoreConnection(Store):
             await wire.send(["AUTH", *user, self._address.password])
         if self._address.database:
             await wire.send(["SELECT", str(self._address.database)])
-        for script in ALL:
+        for script in self._scripts:
             await wire.send(["SCRIPT", "LOAD", script.text])
 
     def _watch_over(self, wire: _Wire) -> None:

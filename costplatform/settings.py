@@ -188,6 +188,21 @@ GATEWAY_ROUTING_STRATEGY = env.choice(
 """In which order the deployments of a model are tried, where no routing rule says so."""
 GATEWAY_RETRIES = env.integer("GATEWAY_RETRIES", 2, low=0, high=5)
 """How many further deployments of a model are tried after a failure, where no rule says so."""
+RESPONSE_CACHE = env.choice("RESPONSE_CACHE", "off", of=("off", "on"))
+"""Whether answers are given again to the same request of the same organization."""
+RESPONSE_CACHE_SECONDS = env.integer("RESPONSE_CACHE_SECONDS", 3_600, low=1, high=2_592_000)
+RESPONSE_CACHE_BYTES_MAX = env.integer(
+    "RESPONSE_CACHE_BYTES_MAX", 64 * 2**20, low=2**20, high=2**40
+)
+"""What all answers that are kept may take together."""
+RESPONSE_CACHE_URL = env.text("RESPONSE_CACHE_URL", "")
+"""Where they are kept; empty: in the live store's server."""
+if RESPONSE_CACHE_URL and urlsplit(RESPONSE_CACHE_URL).scheme not in {"redis", "rediss"}:
+    raise env.SettingError("RESPONSE_CACHE_URL", "must begin with redis:// or rediss://")
+RESPONSE_CACHE_TIMEOUT_MS = env.integer("RESPONSE_CACHE_TIMEOUT_MS", 100, low=10, high=5_000)
+"""A look-up that takes longer is a miss."""
+RESPONSE_CACHE_HIT_PERCENT = env.integer("RESPONSE_CACHE_HIT_PERCENT", 0, low=0, high=100)
+"""The share that is charged of what an answer from the cache would have cost."""
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from costplatform import health, metrics
 from gateway.admin import platform
+from gateway.api.cache import CacheDelete, CacheFlushAll, CachePing
 from gateway.api.costs import CostEstimate, SpendCalculate, TokenCounter
 from gateway.api.models import (
     DeploymentBudgetDelete,
@@ -52,6 +53,9 @@ urlpatterns = [
     ),
     path("fallback", FallbackNew.as_view(), name="fallback-new"),
     path("fallback/<path:model>", FallbackOf.as_view(), name="fallback-of"),
+    path("cache/ping", CachePing.as_view(), name="cache-ping"),
+    path("cache/delete", CacheDelete.as_view(), name="cache-delete"),
+    path("cache/flushall", CacheFlushAll.as_view(), name="cache-flushall"),
     path("router/settings", RouterSettingsNow.as_view(), name="router-settings"),
     path("router/fields", RouterFieldList.as_view(), name="router-fields"),
     path("config/update", ConfigUpdate.as_view(), name="config-update"),

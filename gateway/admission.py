@@ -71,7 +71,7 @@ class Candidate:
             ceiling=self.offer.ceiling_units,
             prior=self.offer.prior_units,
             tokens=self.offer.tokens,
-            learnt_under=_learnt_under(self.context),
+            learnt_under="" if self.offer.is_hit else _learnt_under(self.context),
             seconds=settings.GATEWAY_RESERVATION_SECONDS,
             orphan=events.encode(
                 self.described,
@@ -102,7 +102,7 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class Held:
     """A request that holds its ceiling on every account of its path."""
 
     request_id: str
@@ -111,8 +111,6 @@ class Admitted:
     reserved: Reserved
     why: Why
     """Why its deployment was chosen."""
-    trial: Trial
-    """What its deployment's health learns from."""
 
     @property
     def id(self) -> str:
@@ -160,6 +158,14 @@ class Admitted:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted(Held):
+    """A request that may be sent to its deployment."""
+
+    trial: Trial
+    """What its deployment's health learns from."""
+
+
 async def admit(
     applicant: Applicant,
     *,
@@ -180,12 +186,12 @@ async def admit(
         candidate = await candidate_for(applicant, chosen.offer, known, process)
         return candidate, chosen.choice
 
-    async def reserve(made: tuple[Candidate, Choice[Target]], until: float) -> Admitted:
+    async def use(made: tuple[Candidate, Choice[Target]], until: float) -> Admitted:
         candidate, choice = made
         trial = process.board.of(choice.target.public_id).open(time.monotonic())
         try:
             reserved = await with_counters(
-                candidate.context, until, process, lambda: _reserve(candidate, process)
+                candidate.context, until, process, lambda: reserve(candidate, process)
             )
         except BaseException:
             trial.ended()
@@ -193,7 +199,7 @@ async def admit(
         return Admitted(applicant.request_id, candidate, reserved, choice.why, trial)
 
     try:
-        return await on_newest(applicant.secret, snapshot, process, make=make, use=reserve)
+        return await on_newest(applicant.secret, snapshot, process, make=make, use=use)
     except GatewayError as refusal:
         process.unpriced.note(refusal)
         raise
@@ -296,6 +302,8 @@ def _platform(
     :raises NoExchangeRate: if one of them may refuse
     """
     accounts = models.accounts_of(offer.target, asked=asked.model)
+    if offer.is_hit:
+        accounts = tuple(each for each in accounts if each[0].kind not in DEPLOYMENT_KINDS)
     for account, _ in accounts:
         if account.id in models.closed:
             raise identity.closed(account)
@@ -318,10 +326,27 @@ def _learnt_under(context: Context) -> str:
 def _teaches(outcome: Outcome) -> bool:
     """Return whether this is what such a request costs: served, and told by the provider."""
     was_served = 0 < outcome.status < ERROR_STATUS_MIN
-    return was_served and events.ESTIMATED not in outcome.flags
+    return was_served and {events.ESTIMATED, events.CACHE_HIT}.isdisjoint(outcome.flags)
 
 
-async def _reserve(candidate: Candidate, process: GatewayProcess) -> Reserved:
+async def settle(held: Held, event: Event, process: GatewayProcess) -> None:
+    """Settle whoever goes away meanwhile; later, where the store was not asked."""
+    if held.unasked:
+        process.store.settle_later(event)
+    else:
+        await asyncio.shield(process.spawn(process.store.settle(event)))
+
+
+async def reserve(candidate: Candidate, process: GatewayProcess) -> Reserved:
+    """
+    Reserve what the candidate can cost on every account of its path, or on none.
+
+    :raises LimitRefused: if a limit of the path has no room
+    :raises StaleContext: if it was made of what is no longer the newest
+    :raises CountersMissing: if counters must be loaded first
+    :raises Unavailable: if it came too late
+    :raises StoreUnavailable: if the live store could not be asked
+    """
     context = candidate.context
     try:
         admission = await process.store.reserve(candidate.demand(), context=context)

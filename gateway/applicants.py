@@ -6,6 +6,7 @@ from datetime import datetime
 
 from budgets.snapshots import KeySnapshot
 from gateway import offers
+from gateway.caching.slots import Slot
 from gateway.catalogue import Catalogue, Target
 from gateway.offers import Offer
 from gateway.process import GatewayProcess
@@ -26,6 +27,8 @@ class Applicant:
     """Headers of the client that the upstream must see."""
     attempt_id: str = ""
     """Of a further attempt; empty for the first."""
+    slot: Slot | None = None
+    """Where the answer may be kept; None: nowhere."""
 
     @property
     def id(self) -> str:

@@ -9,16 +9,18 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 
 from django.conf import settings
 
 from budgets import failpoints, money
-from gateway import error_shapes, sse, vault
+from gateway import admission, error_shapes, sse, vault
 from gateway.admission import Admitted
 from gateway.applicants import Applicant
+from gateway.caching.recording import Recording
 from gateway.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 from gateway.metering import Meter
 from gateway.process import GatewayProcess
@@ -48,7 +50,22 @@ class Reply:
     status: int
     headers: dict[str, str]
     body: bytes = b""
-    stream: "Relay | None" = field(default=None)
+    stream: "Streamed | None" = field(default=None)
+
+
+class Streamed(Protocol):
+    """What a door reads piece by piece, and closes wherever it ends."""
+
+    when_settled: Callable[[Collection[str]], None]
+    """Called once with the flags of its event: nothing of its answer counts any more."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """End it wherever it is."""
+
+    def let_go(self) -> None:
+        """Close it soon."""
 
 
 class Attempt:
@@ -73,6 +90,7 @@ class Attempt:
             region=offer.target.region,
             asked_tier=asked.service_tier,
         )
+        self.recording = _recording(applicant)
         self._sent_at = time.monotonic()
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
@@ -114,13 +132,24 @@ class Attempt:
         except money.AmountTooLarge:
             outcome = self._at_ceiling(outcome)
             event = self._admitted.event(outcome)
-        if self._admitted.unasked:
-            self._process.store.settle_later(event)
-        elif asyncio.current_task() is self._exchanging:
+        if asyncio.current_task() is self._exchanging and not self._admitted.unasked:
             await self._process.store.settle(event)  # nobody cancels it any more
         else:
-            await asyncio.shield(self._process.spawn(self._process.store.settle(event)))
+            await admission.settle(self._admitted, event, self._process)
         return outcome
+
+    def keep(self, outcome: Outcome, headers: Mapping[str, str], *, is_stream: bool) -> None:
+        """Keep what was recorded in the response cache, if it is fit for that, once."""
+        if self.recording is None or self._process.cache is None:
+            return
+        entry = self.recording.entry(
+            self._admitted.offer.target, outcome,
+            is_stream=is_stream, content_type=headers.get("content-type", ""),
+        )  # fmt: skip
+        if entry is not None:
+            slot = self.recording.slot
+            seconds = slot.controls.seconds or settings.RESPONSE_CACHE_SECONDS
+            self._process.spawn(self._process.cache.keep(slot.key, entry, seconds=seconds))
 
     async def _exchange(self) -> Reply:
         failpoints.hit(failpoints.BEFORE_SEND)
@@ -197,6 +226,9 @@ class Attempt:
         self.meter.read_reply(body)
         outcome = await self.settle_metered()
         self.succeeded(outcome)
+        if self.recording is not None:
+            self.recording.add_body(body)
+            self.keep(outcome, response.headers, is_stream=False)
         return Reply(response.status, response.headers | of_cost(self._admitted, outcome), body)
 
     async def _pass_error(self, response: Response) -> Reply:
@@ -323,6 +355,7 @@ class Relay:
         self._has_begun = False
         self._has_ended = False
         self._is_settled = False
+        self._succeeded_with: Outcome | None = None
         self._is_closed = False
         self.when_settled: Callable[[Collection[str]], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
@@ -354,6 +387,7 @@ class Relay:
             self._meter.flags.add(events.CLIENT_CLOSED)
             self._process.spawn(self._drain())
         else:
+            self._keep()
             self._response.close()
 
     def let_go(self) -> None:
@@ -399,11 +433,16 @@ class Relay:
             raise UpstreamBroke("the answer is too large")
 
     async def _take(self, chunk: bytes) -> None:
+        recording = self._attempt.recording
         if self._is_opaque:
             self._out.append(chunk)
+            if recording is not None:
+                recording.add_sound(chunk)
             return
         for event in self._splitter.feed(chunk):
             only_usage = self._read(event)
+            if recording is not None:
+                recording.add_event(event, only_usage=only_usage)
             if self._meter.is_done:
                 await self._settle()
             if not (only_usage and self._hides_usage):
@@ -411,13 +450,16 @@ class Relay:
 
     async def _end(self) -> None:
         if rest := self._splitter.rest():
-            self._read(rest)
+            only_usage = self._read(rest)
             self._out.appendleft(rest)
+            if self._attempt.recording is not None:
+                self._attempt.recording.add_event(rest, only_usage=only_usage)
         self._has_ended = True
         if self._is_opaque and events.UPSTREAM_ERROR not in self._meter.flags:
             self._meter.end_opaque()
         failpoints.hit(failpoints.AFTER_LAST_CHUNK)
         await self._settle()
+        self._keep()
         self._response.close()
 
     def _read(self, event: bytes) -> bool:
@@ -434,6 +476,13 @@ class Relay:
         outcome = await self._attempt.settle_metered()
         if self._meter.flags.isdisjoint({events.UPSTREAM_ERROR, events.CLIENT_CLOSED}):
             self._attempt.succeeded(outcome)
+            self._succeeded_with = outcome
+
+    def _keep(self) -> None:
+        """Keep a stream that has come to its end, whether or not the last bytes were read."""
+        outcome = self._succeeded_with
+        if outcome is not None and events.UPSTREAM_ERROR not in self._meter.flags:
+            self._attempt.keep(outcome, self._response.headers, is_stream=True)
 
     async def _drain(self) -> None:
         try:
@@ -454,6 +503,14 @@ class Relay:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _recording(applicant: Applicant) -> Recording | None:
+    """Return what takes the answer down, if it may be kept: that of the model asked for first."""
+    slot = applicant.slot
+    if slot is None or not slot.controls.keeps or slot.model != applicant.asked.model:
+        return None
+    return Recording(slot)
 
 
 def _failure(error: UpstreamBroke, model: str) -> GatewayError:

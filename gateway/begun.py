@@ -7,7 +7,7 @@ then. So its streams are kept beside it, and are closed when the request is over
 
 from typing import Final
 
-from gateway.attempt import Relay
+from gateway.attempt import Streamed
 
 BEGUN: Final = "costplatform.begun"
 """Under this name a request's scope holds them."""
@@ -15,10 +15,10 @@ BEGUN: Final = "costplatform.begun"
 
 class Begun:
     def __init__(self) -> None:
-        self._streams: list[Relay] = []
+        self._streams: list[Streamed] = []
         self._is_over = False
 
-    def add(self, stream: Relay) -> None:
+    def add(self, stream: Streamed) -> None:
         """Keep a stream; one that comes after the end is closed at once."""
         self._streams.append(stream)
         if self._is_over:

@@ -10,6 +10,7 @@ GatewayError
 │   HeadTooLarge, HeadTooSlow, InvalidHttp                                     how it comes
 ├── LimitRefused                                              a budget on the path
 ├── Unavailable                                               we cannot tell whether it may spend
+├── CacheUnavailable                                          of the API: no cache to look after
 └── UpstreamFailed                                            the provider gave no answer
 """
 
@@ -202,6 +203,12 @@ class Unavailable(GatewayError):
 
     def headers(self) -> dict[str, str]:
         return {"x-should-retry": "true", "retry-after": "2"}
+
+
+class CacheUnavailable(GatewayError):
+    """The response cache is off, or its server does not answer; no request is refused for that."""
+
+    status, type, code, should_retry = 503, "service_unavailable", "cache_unavailable", True
 
 
 class UpstreamFailed(GatewayError):

@@ -22,6 +22,8 @@ OTHER: Final = "other"
 ANSWERED, REFUSED, FAILED = "answered", "refused", "failed"
 UPSTREAM_ERROR, CLIENT_CLOSED = "upstream_error", "client_closed"
 UNREAD, SILENT, CROWDED = "unread", "silent", "crowded"
+AWAY: Final = "away"
+KEPT, FULL, TOO_LARGE, NOT_KEPT = "kept", "full", "too_large", "failed"
 ERROR_STATUS_MIN: Final = 400
 CLIENT_CLOSED_STATUS: Final = 499
 """As nginx counts it; nobody is there to be answered so."""
@@ -68,6 +70,15 @@ _ADDED: Final = Histogram(
 _HEADERS: Final = Histogram(
     "costplatform_upstream_headers_seconds", "Until an upstream's headers came.",
     registry=REGISTRY, buckets=_THEIRS,
+)  # fmt: skip
+
+_LOOKED_UP: Final = Counter(
+    "costplatform_cache_lookups", "Requests that the response cache was asked for.",
+    ("result",), registry=REGISTRY,
+)  # fmt: skip
+_KEPT: Final = Counter(
+    "costplatform_cache_stores", "Answers that were to be kept in the response cache.",
+    ("result",), registry=REGISTRY,
 )  # fmt: skip
 
 _models: dict[str, str] = {}
@@ -171,6 +182,16 @@ def connections(*, count: int) -> None:
 def connection_cut(reason: str) -> None:
     """Count a connection that was ended without an answer."""
     _CUT.labels(reason).inc()
+
+
+def cache_looked_up(result: str) -> None:
+    """Count a request by what the response cache had for it."""
+    _LOOKED_UP.labels(result).inc()
+
+
+def cache_kept(result: str) -> None:
+    """Count an answer by whether the response cache keeps it."""
+    _KEPT.labels(result).inc()
 
 
 @contextmanager

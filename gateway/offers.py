@@ -56,12 +56,18 @@ class Offer:
     prior: Decimal
     """What adaptive limits hold for such a request until its like are known."""
     tokens: int
+    is_hit: bool = False
+    """The deployment's answer was kept, and is given again: nothing is sent there."""
 
     @property
     def flags(self) -> tuple[str, ...]:
         """What its event is marked with where nobody learns what has come of it."""
-        unpriced = () if self.price.is_set else (events.UNPRICED,)
-        return (events.RATE_STALE, *unpriced) if self.rate.is_stale else unpriced
+        marks = (
+            (events.CACHE_HIT, self.is_hit),
+            (events.RATE_STALE, self.rate.is_stale),
+            (events.UNPRICED, not (self.price.is_set or self.is_hit)),
+        )
+        return tuple(flag for flag, is_so in marks if is_so)
 
     @cached_property
     def ceiling_units(self) -> Units:

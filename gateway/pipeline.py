@@ -3,22 +3,27 @@ The life of one request. Read this file first: every other file in ``gateway`` s
 
 Authenticate, parse (routes/), choose a deployment (choosing.py), RESERVE (admission.py), forward,
 price, SETTLE (attempt.py), and again where another may do better (attempts.py): in this order, on
-every way out. Both doors (lane.py, views.py) run :func:`serve` and hold no logic of their own.
+every way out. An answer that is kept (caching/) is reserved and settled as well, and not forwarded.
+Both doors (lane.py, views.py) run :func:`serve` and hold no logic of their own.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from budgets import failpoints
 from budgets.errors import StoreUnavailable
+from budgets.snapshots import KeySnapshot
 from gateway import error_shapes, identity, metrics, refusals, reply_headers
 from gateway.applicants import Applicant
 from gateway.attempt import Reply
 from gateway.attempts import Attempts
+from gateway.caching import hits
+from gateway.caching.controls import controls_of
+from gateway.caching.slots import slot_for
 from gateway.errors import GatewayError, InternalError
 from gateway.ids import new_request_id
 from gateway.metrics import Flight
@@ -90,9 +95,29 @@ async def _serve(
     failpoints.hit(failpoints.AFTER_AUTH)
     asked = inbound.route.parse(_body(inbound), headers=inbound.headers)
     flight.parsed(model=asked.model)
+    controls = controls_of(asked, inbound.headers)
     applicant = Applicant(asked, inbound.route, secret, request_id, _passed_on(inbound))
-    attempts = Attempts(applicant, snapshot=snapshot, process=process, flight=flight)
-    return await attempts.run()
+    if process.cache is None:
+        return await Attempts(applicant, snapshot=snapshot, process=process, flight=flight).run()
+    slot = slot_for(
+        asked, route=inbound.route, passed_on=applicant.passed_on, controls=controls,
+        organization_id=snapshot.organization_id, body_bytes=len(inbound.body),
+    )  # fmt: skip
+    return await _serve_again_or_anew(replace(applicant, slot=slot), snapshot, flight, process)
+
+
+async def _serve_again_or_anew(
+    applicant: Applicant, snapshot: KeySnapshot, flight: Flight, process: GatewayProcess
+) -> Reply:
+    """Return an answer that the response cache has kept, else a new one, which may be kept."""
+    looked_up = hits.is_looked_up(applicant)
+    if looked_up:
+        kept = await hits.answer(applicant, snapshot=snapshot, process=process, flight=flight)
+        if kept is not None:
+            return kept
+    reply = await Attempts(applicant, snapshot=snapshot, process=process, flight=flight).run()
+    reply.headers["x-costplatform-cache"] = hits.MISS if looked_up else hits.OFF
+    return reply
 
 
 def _passed_on(inbound: Inbound) -> dict[str, str]:

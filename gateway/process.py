@@ -25,6 +25,7 @@ from budgets.snapshots import Counted
 from budgets.store_interface import ReplyError
 from budgets.storekeeper import PARTITION
 from gateway import metrics, upstream
+from gateway.caching.store import ResponseCache
 from gateway.catalogue import Catalogues
 from gateway.database import Database
 from gateway.errors import Unavailable
@@ -90,6 +91,7 @@ class GatewayProcess:
             connections_max=settings.GATEWAY_UPSTREAM_CONNECTIONS_MAX,
             allowed=settings.GATEWAY_ALLOW_PRIVATE_UPSTREAMS,
         )
+        self.cache = ResponseCache() if settings.RESPONSE_CACHE == "on" else None
         self.board = HealthBoard()
         self.mixes = Mixes()
         self.refusals = RefusalCounts()
@@ -126,6 +128,8 @@ class GatewayProcess:
         await self._leave()
         await self.upstream.close()
         await self.store.close()
+        if self.cache is not None:
+            await self.cache.close()
         self.database.close()
         self._membership.close()
 

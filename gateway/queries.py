@@ -147,6 +147,7 @@ def _report(request_id: UUID, attempts: Sequence[SpendEvent]) -> dict[str, Any]:
         "cost": money.plain(cost),
         "cost_currency": currency,
         "amount": _amount_of([*attempts, *adjusting]),
+        "saved": _saved_by(attempts),
         "currency": row.currency,
         "exchange_rate": money.plain(row.exchange_rate),
         "exchange_rate_date": row.exchange_rate_date and row.exchange_rate_date.isoformat(),
@@ -193,6 +194,12 @@ def _cost(rows: Sequence[SpendEvent]) -> tuple[Decimal, str]:
 
 def _amount_of(rows: Sequence[SpendEvent]) -> str:
     units = sum(each.amount_units for each in rows)
+    return money.plain(money.to_decimal(units, currency=rows[0].currency))
+
+
+def _saved_by(rows: Sequence[SpendEvent]) -> str:
+    """Return what an answer from the response cache would have cost; 0 where it is none."""
+    units = sum(each.saved_units for each in rows)
     return money.plain(money.to_decimal(units, currency=rows[0].currency))
 
 

@@ -7,7 +7,7 @@ from budgets import money
 from budgets.contexts import Limit, LimitKind
 from budgets.models import PLATFORM_KINDS, AccountKind
 from budgets.reservations import Standing
-from gateway.admission import Admitted
+from gateway.admission import Held
 from gateway.refusals import WINDOW_SECONDS
 from spend.events import Outcome
 
@@ -36,12 +36,12 @@ def of_attempts(made: int, *, fallback: str | None) -> dict[str, str]:
     return headers if fallback is None else headers | {"x-costplatform-fallback": fallback}
 
 
-def of_admission(admitted: Admitted) -> dict[str, str]:
+def of_admission(admitted: Held) -> dict[str, str]:
     """Return the headers of a stream: it has only begun, so its ceiling still counts as held."""
     return _common(admitted) | _remaining(admitted, settled=None)
 
 
-def of_cost(admitted: Admitted, outcome: Outcome) -> dict[str, str]:
+def of_cost(admitted: Held, outcome: Outcome) -> dict[str, str]:
     """Return the headers of a whole answer."""
     settled = admitted.offer.units_of(outcome.cost)
     cost = money.plain(outcome.cost)
@@ -56,7 +56,7 @@ def of_cost(admitted: Admitted, outcome: Outcome) -> dict[str, str]:
     )
 
 
-def _common(admitted: Admitted) -> dict[str, str]:
+def _common(admitted: Held) -> dict[str, str]:
     target = admitted.offer.target
     return of_request(admitted.request_id) | {
         "x-costplatform-deployment": _ascii(target.public_id),
@@ -66,7 +66,7 @@ def _common(admitted: Admitted) -> dict[str, str]:
     }
 
 
-def _remaining(admitted: Admitted, *, settled: int | None) -> dict[str, str]:
+def _remaining(admitted: Held, *, settled: int | None) -> dict[str, str]:
     """Return what the tightest limits of the path have left, and the key's own spend."""
     currency, admission = admitted.context.currency, admitted.admission
     standings = list(zip(admitted.context.limits, admission.standings, strict=False))
@@ -102,7 +102,7 @@ def _rates(standings: Sequence[tuple[Limit, Standing]]) -> dict[str, str]:
     return headers
 
 
-def _soft(admitted: Admitted) -> dict[str, str]:
+def _soft(admitted: Held) -> dict[str, str]:
     limits = [admitted.context.limits[index] for index in admitted.admission.observed]
     kinds = [each.account.kind for each in limits if each.kind == LimitKind.SOFT]
     return {"x-costplatform-soft-budget-exceeded": ",".join(kinds)} if kinds else {}

@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from budgets import keys, snapshots
 from budgets.snapshots import KeySnapshot
 from gateway import estimates, identity, pipeline, process, queries
-from gateway.attempt import Relay, Reply
+from gateway.attempt import Reply, Streamed
 from gateway.begun import BEGUN, Begun
 from gateway.catalogue import read_catalogue
 from gateway.errors import GatewayError, RequestNotFound, Unauthorized
@@ -170,7 +170,7 @@ def _response(reply: Reply) -> HttpResponseBase:
     )
 
 
-async def _pieces(stream: Relay) -> AsyncIterator[bytes]:
+async def _pieces(stream: Streamed) -> AsyncIterator[bytes]:
     try:
         async for piece in stream:
             yield piece

@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 
 import orjson
 
+from budgets.money import UNITS_MAX, Units
 from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, Component, Usage, total_of
 from spend.pricing import Line
 from spend.rates import PLAIN, Conditions
@@ -24,13 +25,14 @@ UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED, TIER_UNPRICED, DAMAGED, UNCHECKED = (
     "upstream_error", "usage_clamped", "unpriced", "tier_unpriced", "damaged", "unchecked",
 )  # fmt: skip
 RATE_STALE: Final = "rate_stale"
+CACHE_HIT: Final = "cache_hit"
 FLAGS: Final = (
     ORPHANED, ESTIMATED, OVER_CEILING, CLIENT_CLOSED, UPSTREAM_ERROR, USAGE_CLAMPED, UNPRICED,
-    TIER_UNPRICED, DAMAGED, UNCHECKED, RATE_STALE,
+    TIER_UNPRICED, DAMAGED, UNCHECKED, RATE_STALE, CACHE_HIT,
 )  # fmt: skip
 """Everything that a ledger row can be marked with; docs/reference/ledger.md explains each."""
 
-
+NOTHING_SAVED: Final = Units(0)
 HELD: Final = "reserved_units"
 _OPTIONAL: Final = frozenset({"exchange_rate", "exchange_rate_date", "attempt_of"})
 """What entries of before do not have."""
@@ -85,6 +87,8 @@ class Outcome:
     flags: tuple[str, ...] = ()
     settled_at: datetime | None = None
     conditions: Conditions = PLAIN
+    saved_units: Units = NOTHING_SAVED
+    """What an answer from the response cache would have cost, in the organization's currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def encode(described: Described, outcome: Outcome, *, reserved_units: int | None
             "flags": outcome.flags,
             "settled_at": outcome.settled_at,
             "conditions": list(outcome.conditions),
+            "saved_units": outcome.saved_units,
         }
     )
     return described.text + b"," + rest[1:]
@@ -164,6 +169,14 @@ def _attempt_of(raw: dict[str, object]) -> str | None:
     return None if of is None else str(UUID(str(of)))
 
 
+def _saved_units(raw: dict[str, object]) -> Units:
+    """Return what was saved; an entry of before has no such field."""
+    saved = int(str(raw.get("saved_units", 0)))
+    if not 0 <= saved <= UNITS_MAX:
+        raise ValueError("nothing saves so much")
+    return Units(saved)
+
+
 def _outcome(raw: dict[str, object]) -> Outcome:
     lines, usage, flags = raw["lines"], raw["usage"], raw["flags"]
     if not (isinstance(lines, list) and isinstance(usage, dict) and isinstance(flags, list)):
@@ -182,4 +195,5 @@ def _outcome(raw: dict[str, object]) -> Outcome:
         flags=tuple(str(flag) for flag in flags),
         settled_at=None if settled_at is None else datetime.fromisoformat(str(settled_at)),
         conditions=Conditions(*map(str, conditions)),
+        saved_units=_saved_units(raw),
     )

@@ -267,6 +267,7 @@ def _row(recording: Recording, now: datetime) -> list[object]:
         "usage": as_json({component.value: n for component, n in outcome.usage.items()}),
         "lines": lines_as_json(outcome.lines),
         "flags": flags,
+        "saved_units": outcome.saved_units,
         "rerating_id": None,
         **outcome.conditions._asdict(),
     }  # fmt: skip
@@ -405,9 +406,11 @@ _QUARTER_HOUR: Final = "date_bin('15 minutes', fresh.admitted_at, 'epoch'::times
 _LOCAL_DAY: Final = "(fresh.admitted_at AT TIME ZONE organization.time_zone)::date"
 _ROLL_UP: Final = """
     INSERT INTO {table} AS kept (account_id, {bucket}, model, provider, deployment,
-                                 amount_units, events, input_tokens, output_tokens)
+                                 amount_units, events, input_tokens, output_tokens,
+                                 saved_units)
     SELECT account.id, {expression}, fresh.model, fresh.provider, fresh.deployment,
-           sum(fresh.amount_units), count(*), sum(fresh.input_tokens), sum(fresh.output_tokens)
+           sum(fresh.amount_units), count(*), sum(fresh.input_tokens), sum(fresh.output_tokens),
+           sum(fresh.saved_units)
     FROM spend_fresh fresh
     CROSS JOIN unnest(fresh.accounts) AS held(account_id)
     JOIN budgets_account account ON account.id = held.account_id
@@ -418,5 +421,6 @@ _ROLL_UP: Final = """
         amount_units = kept.amount_units + excluded.amount_units,
         events = kept.events + excluded.events,
         input_tokens = kept.input_tokens + excluded.input_tokens,
-        output_tokens = kept.output_tokens + excluded.output_tokens
+        output_tokens = kept.output_tokens + excluded.output_tokens,
+        saved_units = kept.saved_units + excluded.saved_units
 """

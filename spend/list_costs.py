@@ -4,7 +4,8 @@ know nothing.
 
 A row tells what was charged, and its price's reference names the discount or margin in it: that
 multiplied every rate and added a fee to the request, so both are taken out again. A request that
-was re-rated is one at the price that it was re-rated to last. What was charged at nothing, by a
+was re-rated is one at the price that it was re-rated to last. Answers from the response cache are
+left out: no provider was asked. What was charged at nothing, by a
 discount of 100 per cent, has lost its list price: such requests are counted, at no cost.
 """
 
@@ -18,6 +19,7 @@ from typing import Final
 from django.db import connection
 
 from budgets.money import EXACT, WIDE
+from spend.events import CACHE_HIT
 from spend.ledger import COST_DECIMALS
 from spend.models import PriceAdjustment, SpendEvent
 from spend.pricebook import factor_of
@@ -41,6 +43,7 @@ _SUMS: Final = """
              last.id IS NULL OR last.id = e.id AS is_last
       FROM spend_event e LEFT JOIN last USING (request_id, admitted_at)
       WHERE e.provider = %(provider)s AND e.admitted_at >= %(start)s AND e.admitted_at < %(end)s
+            AND NOT e.flags @> ARRAY[%(cache_hit)s]::varchar[]
     ), told AS (
       SELECT *, (admitted_at AT TIME ZONE 'UTC')::date AS day,
              position('*adjustment:' IN reference) > 0
@@ -105,6 +108,7 @@ def groups(*, provider: str, start: datetime, end: datetime, with_keys: bool) ->
     """Return what requests that were admitted in [start, end) cost at list prices, in groups."""
     values: Mapping[str, str | datetime | bool | int | None] = {
         "provider": provider, "start": start, "end": end, "with_keys": with_keys,
+        "cache_hit": CACHE_HIT,
         "reference_length_max": REFERENCE_LENGTH_MAX,
     }  # fmt: skip
     with connection.cursor() as cursor:

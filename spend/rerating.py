@@ -22,7 +22,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from budgets import money, totals
 from budgets.models import Account, AccountKind
 from budgets.money import EXACT
-from spend import ledger
+from spend import events, ledger
 from spend.models import EventKind, Rerating, SpendEvent
 from spend.rating import Adjusting, Charged, Rater, Skip
 from spend.services import unpriced
@@ -190,7 +190,7 @@ def _requests(scope: Scope) -> QuerySet[SpendEvent]:
     rows = SpendEvent.objects.filter(
         kind=EventKind.USAGE, provider=scope.provider, upstream_model=scope.upstream_model,
         admitted_at__gte=scope.start, admitted_at__lt=scope.end,
-    )  # fmt: skip
+    ).exclude(flags__contains=[events.CACHE_HIT])  # fmt: skip
     if scope.organization_id is not None:
         rows = rows.filter(organization_id=scope.organization_id)
     return rows.order_by("admitted_at", "id")
@@ -252,6 +252,7 @@ def _row(adjusting: Adjusting, rerating: Rerating, index: int, now: datetime) ->
         "usage": ledger.as_json({}),
         "lines": ledger.lines_as_json(cost.lines if cost else ()),
         "flags": [],
+        "saved_units": 0,
         "rerating_id": rerating.pk,
     }
 

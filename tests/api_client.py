@@ -117,6 +117,8 @@ def spend(
     amount: str,
     *,
     at: datetime | None = None,
+    flags: Sequence[str] = (),
+    saved_units: int = 0,
     **described: Any,
 ) -> UUID:
     """Record a request that cost ``amount`` on these accounts, as the recorder would."""
@@ -129,7 +131,10 @@ def spend(
         "upstream_model": "upstream", "deployment": "deployment", "price_reference": "price:1",
         "cost_currency": "USD", "streamed": False, "reserved_units": 0,
     }  # fmt: skip
-    outcome = Outcome(status=200, cost=Decimal(amount), usage={Component.INPUT: 3})
+    outcome = Outcome(
+        status=200, cost=Decimal(amount), usage={Component.INPUT: 3}, flags=tuple(flags),
+        saved_units=Units(saved_units),
+    )  # fmt: skip
     entry = Entry(
         position="0-1",
         id=str(request_id),

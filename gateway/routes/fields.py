@@ -221,6 +221,7 @@ def as_json(fields: Mapping[str, Any]) -> bytes:
 def without_our_own(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is sent on: without what was meant for us."""
     kept = dict(fields)
+    kept.pop("cache", None)  # the response cache's, whether there is one or not
     metadata = kept.get("metadata")
     if isinstance(metadata, dict) and "tags" in metadata:
         kept["metadata"] = {name: value for name, value in metadata.items() if name != "tags"}

@@ -54,6 +54,8 @@ class Why(StrEnum):
     """It has cooled down; this request finds out whether it works again."""
     LAST_RESORT = "last_resort"
     """It cools down, and there is no other."""
+    CACHE = "cache"
+    """It gave the answer that the response cache has kept; nothing is sent to it."""
 
 
 class Candidate(Protocol):

@@ -28,6 +28,8 @@ class Spending:
 
     today: Any
     month: Any
+    saved: Any
+    """What answers from the response cache would have cost this month; empty where nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,12 @@ def spending() -> Spendings:
         rows = cursor.fetchall()
     return Spendings(
         by_currency=[
-            Spending(_amount(today, currency), _amount(month, currency))
-            for currency, today, month, _ in rows
+            Spending(
+                _amount(today, currency),
+                _amount(month, currency),
+                _amount(saved, currency) if saved else "",
+            )
+            for currency, today, month, saved, _ in rows
         ],
         requests_today=display.count(sum(int(requests) for *_, requests in rows)),
     )
@@ -115,6 +121,7 @@ _SPENDING: Final = """
     SELECT organization.currency,
            coalesce(sum(amount_units) FILTER (WHERE day = today), 0),
            coalesce(sum(amount_units), 0),
+           coalesce(sum(saved_units), 0),
            coalesce(sum(events) FILTER (WHERE day = today), 0)
     FROM budgets_organization organization
     CROSS JOIN LATERAL (

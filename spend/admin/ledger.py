@@ -46,6 +46,7 @@ FLAG_WORDS: Final = {
     events.UNPRICED: "Something that was used has no price, and is not in the amount.",
     events.TIER_UNPRICED: "The price has no rate for requests of this size; the amount lacks it.",
     events.RATE_STALE: "The exchange rate was older than it should be; it was used all the same.",
+    events.CACHE_HIT: "It was answered from the response cache: no provider was asked.",
     events.DAMAGED: "What describes the request could not be read; its amount counts.",
 }
 KIND_WORDS: Final = {
@@ -266,6 +267,7 @@ class Told:
     decimals: int
     reserved: str
     difference: str
+    saved: str
     flags: list[tuple[str, str]]
     accounts: list[Any]
     organization: Any
@@ -300,6 +302,7 @@ def told(event: SpendEvent) -> Told:
         decimals=money.decimals_of(event.currency),
         reserved=display.exact(reserved, event.currency),
         difference=_difference(amount, reserved, event.currency),
+        saved=_saved(event),
         flags=[(flag.replace("_", " "), FLAG_WORDS.get(flag, "")) for flag in event.flags],
         accounts=_account_links(event),
         organization=link(Organization.objects.filter(pk=event.organization_id).first()),
@@ -352,6 +355,12 @@ def _difference(amount: Decimal, reserved: Decimal, currency: str) -> str:
     if amount > reserved:
         return f"{display.exact(amount - reserved, currency)} more than reserved"
     return f"{display.exact(reserved - amount, currency)} given back"
+
+
+def _saved(event: SpendEvent) -> str:
+    if not event.saved_units:
+        return ""
+    return display.exact(_in_currency(event.saved_units, event), event.currency)
 
 
 def _price_link(event: SpendEvent) -> Any:

@@ -13,7 +13,7 @@ from budgets.api.fields import OPTIONAL, Day, PublicId, QueryFlag, Text
 from budgets.errors import InvalidInput
 from budgets.keys import LENGTH_MAX as SECRET_LENGTH_MAX
 from budgets.queries import key_digests
-from spend import queries
+from spend import events, queries
 from spend.models import SpendEvent
 from spend.queries import DAYS_SUMMARIZED_MAX, ROWS_MAX, Asked, Sums
 
@@ -156,7 +156,7 @@ def _row(row: SpendEvent, organizations: dict[int, str]) -> dict[str, Any]:
         "organization_id": organizations.get(row.organization_id),
         "end_user": row.end_user,
         "request_tags": row.tags,
-        "cache_hit": "False",
+        "cache_hit": str(events.CACHE_HIT in row.flags),
         "status": "failure" if row.status >= FAILED_FROM_STATUS else "success",
         "metadata": _metadata(row),
         "messages": {},
@@ -179,6 +179,7 @@ def _metadata(row: SpendEvent) -> dict[str, Any]:
         "price": row.price_reference,
         "rerating_id": row.rerating_id,
         "reserved": money.to_decimal(row.reserved_units, currency=row.currency),
+        "saved": money.to_decimal(row.saved_units, currency=row.currency),
         "recorded_at": row.recorded_at,
     }
 

@@ -63,6 +63,7 @@ class SpendEvent(models.Model):
     region = models.CharField(max_length=32)
     rerating_id = models.BigIntegerField(null=True)
     attempt_of = models.UUIDField(null=True)
+    saved_units = models.BigIntegerField()
 
     class Meta:
         managed = False
@@ -117,6 +118,7 @@ class Rollup(models.Model):
     events = models.BigIntegerField()
     input_tokens = models.BigIntegerField()
     output_tokens = models.BigIntegerField()
+    saved_units = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         abstract = True

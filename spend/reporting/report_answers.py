@@ -17,7 +17,7 @@ class CurrencyAmount(serializers.Serializer):
 
 
 class Spent(serializers.Serializer):
-    """``amount`` is rounded to minor units, ``exact_amount`` is not; ``original`` is as spent."""
+    """``amount`` is rounded to minor units, ``exact_amount`` is not; the rest is not converted."""
 
     amount = serializers.CharField()
     exact_amount = MoneyText()
@@ -27,6 +27,7 @@ class Spent(serializers.Serializer):
     events = serializers.IntegerField()
     input_tokens = serializers.IntegerField()
     output_tokens = serializers.IntegerField()
+    saved = CurrencyAmount(many=True)
 
 
 class SpentGroup(serializers.Serializer):
@@ -117,6 +118,7 @@ def _figures(figures: Figures) -> dict[str, Any]:
         "events": figures.events,
         "input_tokens": figures.input_tokens,
         "output_tokens": figures.output_tokens,
+        "saved": figures.saved,
     }
 
 

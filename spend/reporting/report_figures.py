@@ -54,6 +54,8 @@ class GroupSum:
     events: int
     input_tokens: int
     output_tokens: int
+    saved_units: int
+    """What answers from the response cache would have cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,10 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was spent: rounded, exactly, in the currencies it was spent in, and without a rate."""
+    """
+    What was spent: rounded, exactly, in the currencies it was spent in, and without a rate; and
+    what the response cache has saved, as it was saved: not converted.
+    """
 
     amount: Decimal
     exact: Decimal
@@ -76,6 +81,7 @@ class Figures:
     events: int
     input_tokens: int
     output_tokens: int
+    saved: tuple[Amount, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,7 @@ def figures_of(sums: Sequence[GroupSum], *, currency: str) -> Figures:
         events=sum(each.events for each in sums),
         input_tokens=sum(each.input_tokens for each in sums),
         output_tokens=sum(each.output_tokens for each in sums),
+        saved=_by_currency((each.currency, each.saved_units) for each in sums),
     )
 
 

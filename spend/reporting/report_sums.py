@@ -130,7 +130,7 @@ _EXPRESSIONS: Final[Mapping[Group, str]] = {
     Group.PROVIDER: "provider",
     Group.DEPLOYMENT: "deployment",
 }
-_NUMBERS: Final = "amount_units, events, input_tokens, output_tokens"
+_NUMBERS: Final = "amount_units, events, input_tokens, output_tokens, saved_units"
 _FROM_DAYS: Final = """
     FROM spend_day kept
     JOIN budgets_account account ON account.id = kept.account_id
@@ -151,7 +151,8 @@ _ORGANIZATIONS: Final = f"""
 _WITH_HOLDER: Final = f"""
     SELECT organization.public_id, currency, day,
            {{team}}, {{user}}, {{key}}, kept.model, provider, deployment,
-           sign * amount_units, sign * events, sign * input_tokens, sign * output_tokens
+           sign * amount_units, sign * events, sign * input_tokens, sign * output_tokens,
+           sign * saved_units
     {_FROM_DAYS.format(joined="organization.id = account.organization_id")}
     LEFT JOIN ({{names}}) holder(account_id, name) ON holder.account_id = account.id
     CROSS JOIN (VALUES (1), (-1)) AS both_ways(sign)
@@ -178,7 +179,7 @@ _LEDGER: Final = f"""
     SELECT organization.public_id AS organization, organization.currency,
            (admitted_at AT TIME ZONE organization.time_zone)::date AS day,
            team, "user" AS user_name, key_digest AS key, kept.model, provider, deployment,
-           amount_units, 1 AS events, input_tokens, output_tokens
+           amount_units, 1 AS events, input_tokens, output_tokens, saved_units
     FROM spend_event kept
     JOIN budgets_organization organization ON organization.id = kept.organization_id
     WHERE admitted_at >= %(from_time)s AND admitted_at < %(until_time)s
@@ -193,7 +194,8 @@ _BY_DAY: Final = """
 _BY_GROUP: Final = """
     WITH daily AS (
         SELECT {groups} AS groups, currency, day, sum(amount_units) AS units,
-               sum(events) AS events, sum(input_tokens) AS read, sum(output_tokens) AS written
+               sum(events) AS events, sum(input_tokens) AS read, sum(output_tokens) AS written,
+               sum(saved_units) AS saved
         FROM ({source}) part GROUP BY 1, 2, 3 HAVING sum(amount_units) <> 0 OR sum(events) <> 0
     ), rate AS (
         SELECT * FROM unnest(
@@ -203,7 +205,7 @@ _BY_GROUP: Final = """
     SELECT groups, currency, sum(units),
            coalesce(sum(units) FILTER (WHERE value IS NULL), 0),
            coalesce(sum(units * value), 0), coalesce(bool_or(is_stale AND units <> 0), false),
-           sum(events), sum(read), sum(written)
+           sum(events), sum(read), sum(written), sum(saved)
     FROM daily LEFT JOIN rate USING (currency, day)
     GROUP BY groups, currency ORDER BY groups, currency LIMIT %(rows)s
 """

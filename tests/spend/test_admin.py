@@ -1,5 +1,6 @@
 """The admin of the price book, and of the ledger, which nobody can change."""
 
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -9,10 +10,13 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
+from budgets import money
 from budgets.models import Account, BudgetTemplate, Organization
 from budgets.services.accounts import Terms, set_template
 from budgets.services.budgets import create_budget
+from spend import events
 from spend.models import (
     Model,
     PriceAdjustment,
@@ -24,6 +28,7 @@ from spend.models import (
 )
 from tests import admin_site
 from tests.admin_site import HOSTILE, Pages, login, text_of
+from tests.api_client import spend
 from tests.conftest import Cast
 
 MODELS = (Model, PriceAdjustment, PriceVersion, Provider, SetAside, SpendEvent)
@@ -252,6 +257,21 @@ def test_the_first_page_shows_what_each_currency_has_spent(root: Client) -> None
     assert "JPY 1,234,567" in page
     assert "Live store" in page
     assert admin_site.links_out(page) == []
+
+
+def test_the_first_page_and_the_row_show_what_the_response_cache_has_saved(root: Client) -> None:
+    organization = admin_site.organization_named("Krona", currency="SEK")
+    saved = money.to_units(Decimal("76543.25"), currency="SEK")
+    id = spend(
+        organization, [organization.account_id], "0", flags=[events.CACHE_HIT], saved_units=saved
+    )
+
+    first = text_of(root.get("/admin/"))
+    row = text_of(root.get(reverse("admin:spend_spendevent_change", args=[id])))
+
+    assert re.search(r"Saved by the response cache this month:.{0,200}76,543", first, re.DOTALL)
+    assert re.search(r"Saved by the response cache: .{0,20}76,?543\.25", row)
+    assert "no provider was asked" in row
 
 
 def test_the_first_page_shows_staff_only_what_they_may_see(cast: Cast) -> None:

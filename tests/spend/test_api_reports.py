@@ -89,6 +89,19 @@ def test_a_report_tells_rows_total_and_conversion(pair: Pair) -> None:
     }]  # fmt: skip
 
 
+@pytest.mark.parametrize("groups", ["day", "team", "team,key"])
+def test_what_the_response_cache_has_saved_is_told_as_it_was_saved(groups: str, pair: Pair) -> None:
+    acme = spender(pair[0])
+    acme.spend("1", on=FIRST, saved_units=2_500_000_000)
+    acme.spend("1", on=FIRST, saved_units=1)
+
+    told = ask(acme, currency=pair[1], group_by=groups).content
+
+    saved = [{"currency": pair[0], "amount": "2.500000001"}]
+    assert told["total"]["saved"] == saved
+    assert [row["saved"] for row in told["rows"]] == [saved]
+
+
 def test_a_stale_rate_is_told_with_its_date(pair: Pair) -> None:
     acme = spender(pair[0])
     old = FIRST - timedelta(days=30)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgets.money import Units
 from spend import events
 from spend.components import Component
 from spend.events import Described, Outcome
@@ -30,6 +31,7 @@ OUTCOME = Outcome(
     lines=(Line(Component.INPUT, 3, Decimal("1E-18"), Decimal("3E-18")),),
     flags=(events.ESTIMATED, events.OVER_CEILING),
     settled_at=datetime(2026, 3, 14, 12, 0, 0, 123456, tzinfo=UTC),
+    saved_units=Units(2**62),
 )
 REQUEST = UUID("0196a1b2-0000-7000-8000-000000000001")
 
@@ -80,6 +82,7 @@ def broken(**fields: object) -> bytes:
         broken(usage=[]), broken(usage={"unheard of": 1}), broken(usage={"input": "many"}),
         broken(lines={}), broken(lines=[["input", 3]]), broken(lines=[["input", 3, "x", "1"]]),
         broken(flags=None), broken(settled_at="yesterday"),
+        broken(saved_units="much"), broken(saved_units=-1), broken(saved_units=2**63),
         orjson.dumps({k: v for k, v in orjson.loads(broken()).items() if k != "model"}),
     ],
 )  # fmt: skip
@@ -92,6 +95,13 @@ def test_what_is_no_event_is_refused_as_such(payload: bytes) -> None:
 def test_any_bytes_are_an_event_or_are_refused_as_such(payload: bytes) -> None:
     with pytest.raises(ValueError, match="no spend event"):
         events.decode(payload)
+
+
+def test_an_entry_of_before_the_response_cache_has_saved_nothing() -> None:
+    raw = orjson.loads(events.encode(DESCRIBED, OUTCOME))
+    del raw["saved_units"]
+
+    assert events.decode(orjson.dumps(raw)).outcome == replace(OUTCOME, saved_units=Units(0))
 
 
 def test_field_of_a_later_release_is_ignored() -> None:

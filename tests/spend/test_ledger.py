@@ -12,12 +12,13 @@ from django.db import connection, transaction
 
 from budgets import money, totals
 from budgets.models import AccountKind, Organization, PeriodTotal, derived_account_id
+from budgets.money import Units
 from budgets.periods import FOREVER, Period
 from spend import events, ledger
 from spend.models import Day, LabelDay, QuarterHour, SpendEvent
 from tests.budgets.support import PathAccount, account, context, payload_of
 from tests.conftest import Cast
-from tests.spend.support import apply, entry, now, rolled_up, rows_of
+from tests.spend.support import apply, entry, now, priced, rolled_up, row_of, rows_of
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -67,6 +68,38 @@ def test_whole_ledger_cannot_be_emptied_either(cast: Cast) -> None:
         _truncate_and_roll_back("spend_event")
 
     assert rows_of(id) == [("usage", 5)]
+
+
+def test_what_the_response_cache_has_saved_is_in_the_row_and_in_every_roll_up(cast: Cast) -> None:
+    path = context(cast.organization, [account(cast.organization)])
+    outcome = priced(1, flags=(events.CACHE_HIT,), saved_units=Units(40))
+    hits = [
+        replace(entry(path, 1, at=NOON), payload=payload_of(path, outcome=outcome))
+        for _ in range(2)
+    ]
+
+    apply(*hits, entry(path, 5, at=NOON))
+
+    assert row_of(hits[0].id).saved_units == 40
+    for rollup in (Day, QuarterHour):
+        (kept,) = rollup._default_manager.filter(account_id=path.path[0].id)
+        assert (kept.amount_units, kept.events, kept.saved_units) == (7, 3, 80)
+
+
+def test_a_saving_is_never_less_than_nothing(cast: Cast) -> None:
+    _, (id,) = spend(cast, NOON)
+    columns = ", ".join(f'"{each}"' for each in ledger.COLUMNS)
+    others = columns.replace('"id"', "gen_random_uuid()")
+
+    for saved in ("-1", "NULL"):
+        values = others.replace('"saved_units"', saved)
+        rows = f"SELECT {values} FROM spend_event WHERE id = %s"
+        with (
+            pytest.raises(DatabaseError, match="event_saved_is_known"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(f"INSERT INTO spend_event ({columns}) {rows}", [id])
 
 
 def test_partition_of_a_day_is_made_on_demand_and_once() -> None:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, IntegrityError, connections, transaction
 
 from budgets.errors import InvalidInput, NotFound
 from budgets.models import Change
+from spend import events
 from spend.invoices.differences import Cause
 from spend.invoices.lines import BadInvoice
 from spend.models import (
@@ -56,6 +57,17 @@ def test_spend_of_a_day_and_model_is_added_up_and_compared(bill: Bill) -> None:
     assert row.cell.ours is not None
     assert (row.cell.ours.tokens, row.cell.ours.requests) == ((6, 0), 2)
     assert found.state == "matching"
+
+
+def test_answers_from_the_response_cache_are_on_no_bill(bill: Bill) -> None:
+    bill.spend("0.25")
+    bill.spend("0.05", flags=(events.CACHE_HIT,))
+
+    found = compared(bill, bill.line("0.25"))
+
+    assert [found.theirs, found.ours] == [Decimal("0.25")] * 2
+    assert found.rows[0].cell.ours is not None
+    assert found.rows[0].cell.ours.requests == 1
 
 
 def test_days_are_days_of_utc_in_which_requests_were_admitted(bill: Bill) -> None:

@@ -223,4 +223,4 @@ def test_rows_and_rounding_always_add_up_to_the_total(amounts_of_rows: list[Deci
 
 
 def group_sum(converted: Decimal) -> GroupSum:
-    return GroupSum(("x",), "EUR", 1, 0, converted, False, 1, 0, 0)
+    return GroupSum(("x",), "EUR", 1, 0, converted, False, 1, 0, 0, 0)

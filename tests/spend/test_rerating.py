@@ -226,6 +226,32 @@ def test_requests_outside_the_interval_are_left_alone(book: Book, cast: Cast) ->
     assert [len(rows_of(id)) for id in ends] == [1, 2, 1]
 
 
+def test_answers_from_the_response_cache_keep_their_price(book: Book, cast: Cast) -> None:
+    of = account(cast.organization)
+    old = book.price(WRONG)
+    hit = charge(
+        book, cast.organization, of, flags=(events.CACHE_HIT,), saved_units=Units(WRONG_UNITS)
+    )
+    book.correct(old, {Component.INPUT: "0.000005", Component.OUTPUT: "0.00001"})
+
+    made = book.rerate()
+
+    assert rows_of(hit) == [("usage", WRONG_UNITS)]
+    assert (made.requests_seen, made.requests_skipped) == (0, 0)
+
+
+def test_what_re_ratings_add_has_saved_nothing(book: Book, cast: Cast) -> None:
+    of = account(cast.organization)
+    old = book.price(WRONG)
+    id = charge(book, cast.organization, of, saved_units=Units(7))
+    book.correct(old, {Component.INPUT: "0.000005", Component.OUTPUT: "0.00001"})
+
+    book.rerate()
+
+    rows = SpendEvent.objects.filter(request_id=id).order_by("recorded_at")
+    assert [(row.kind, row.saved_units) for row in rows] == [("usage", 7), ("adjustment", 0)]
+
+
 def test_another_organization_can_be_left_alone(book: Book, cast: Cast) -> None:
     own, other = account(cast.organization), account(cast.outsider)
     old = book.price(WRONG)
