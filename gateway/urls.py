@@ -10,7 +10,7 @@ inference = csrf_exempt(views.Inference.as_view())
 
 urlpatterns = [
     *(
-        path(each.removeprefix("/"), inference, name=f"{route.name}:{each}")
+        path(each.removeprefix("/"), inference, name=f"{route.name}{each}")
         for route in ROUTES
         for each in paths_of(route)
     ),
