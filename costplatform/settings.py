@@ -185,6 +185,12 @@ GATEWAY_ROUTING_STRATEGY = env.choice(
 """In which order the deployments of a model are tried, where no routing rule says so."""
 GATEWAY_RETRIES = env.integer("GATEWAY_RETRIES", 2, low=0, high=5)
 """How many further deployments of a model are tried after a failure, where no rule says so."""
+GATEWAY_FILES_MAX = env.integer("GATEWAY_FILES_MAX", 1_000, low=1, high=1_000_000)
+"""How many input files of batches an organization may have at its providers."""
+GATEWAY_BATCH_OUTPUT_BYTES_MAX = env.integer(
+    "GATEWAY_BATCH_OUTPUT_BYTES_MAX", 2 * 2**30, low=2**20, high=64 * 2**30
+)
+"""What is read of a batch's output at most; of a longer one nobody can say what it cost."""
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")

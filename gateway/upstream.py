@@ -134,8 +134,19 @@ class Upstream:
         :raises UpstreamNotReached: if nothing was sent
         :raises UpstreamBroke: if it was sent, and no headers came
         """
+        return await self.ask("POST", url, body=body, headers=headers)
+
+    async def ask(
+        self, method: str, url: str, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Response:
+        """
+        Send a request of any method, as :meth:`post` does.
+
+        :raises UpstreamNotReached: if nothing was sent
+        :raises UpstreamBroke: if it was sent, and no headers came
+        """
         with metrics.waiting_for_headers():
-            return Response(await self._request("POST", url, body, headers))
+            return Response(await self._request(method, url, body, headers))
 
     async def status_of(self, url: str, *, headers: Mapping[str, str]) -> int:
         """
