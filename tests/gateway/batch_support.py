@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -55,10 +56,14 @@ class BatchProvider:
             told["output_file_id"] = output
         self.batches[batch] = told
 
+    @staticmethod
+    def _new_id(kind: str) -> str:
+        return f"{kind}{uuid.uuid4().hex}"
+
     def _file(self, sent: Sent, below: list[str]) -> Canned:
         if not below:
             form = forms.read(sent.body, content_type=sent.headers["content-type"])
-            id = f"file-up-{len(self.files)}-{id_suffix(self)}"
+            id = self._new_id("file-up-")
             self.files[id] = form.files[0].data
             return Canned.json({"id": id, "object": "file", "bytes": len(self.files[id])})
         id, *what = below
@@ -73,7 +78,7 @@ class BatchProvider:
 
     def _batch(self, sent: Sent, below: list[str]) -> Canned:
         if not below:
-            id = f"batch_up_{len(self.batches)}_{id_suffix(self)}"
+            id = self._new_id("batch_up_")
             self.batches[id] = sent.json | {
                 "id": id, "object": "batch", "status": "in_progress", "created_at": 1,
                 "output_file_id": None, "error_file_id": None,
@@ -88,13 +93,9 @@ class BatchProvider:
         return Canned.json(self.batches[id])
 
 
-def id_suffix(provider: BatchProvider) -> str:
-    return f"{id(provider):x}"
-
-
 @contextmanager
 def serving(upstream: Upstream) -> Iterator[BatchProvider]:
-    """Have the upstream serve batches; in the end every batch of it is settled, whatever it cost."""
+    """Have the upstream serve batches; in the end each of its batches is settled."""
     provider = BatchProvider()
     upstream.answers(Canned.json({}))
     upstream.serve = provider.serve

@@ -122,7 +122,7 @@ def running(port: int) -> Iterator[Upstream]:
             for piece in (*canned.pieces, b""):
                 self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
 
-        do_GET = do_DELETE = do_POST
+        do_GET = do_DELETE = do_POST  # noqa: N815  # as http.server wants them
 
         def log_message(self, *_: object) -> None:
             pass
