@@ -19,6 +19,7 @@ from django.db import connections
 from budgets import storekeeper
 from budgets.changes import change
 from budgets.models import ApiKey
+from budgets.scripts import TAG
 from budgets.services.accounts import Terms
 from budgets.services.keys import Owner, issue_key, rotate_key
 from gateway.batches import reading
@@ -143,6 +144,7 @@ def test_the_provider_gets_its_own_name_of_the_model_and_nothing_meant_for_us(
             },
             api_key="sk-other",
         )  # fmt: skip
+    fields: dict[str, Any]
     fields = {"metadata": {"tags": ["t"], "kept": "yes"}, "unknown": {"a": 1}}
 
     batch = begun(door, cast.key("1").secret, ours.model_name, **fields)
@@ -422,7 +424,7 @@ def test_an_event_that_is_sent_late_again_changes_nothing(
     in_ledger(batch)
 
     # As if the worker had died before it noted anything, and the tombstone were gone.
-    storekeeper.store().delete(f"{storekeeper.TAG}t:{batch.request_id}")
+    storekeeper.store().delete(f"{TAG}t:{batch.request_id}")
     GatewayBatch.objects.filter(pk=batch.pk).update(
         state=BatchState.PRICED, sent_generation=None, settled_at=None
     )
