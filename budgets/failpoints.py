@@ -31,6 +31,8 @@ BEFORE_SETTLE: Final = "before_settle"
 """The event is in the gateway's memory only."""
 AFTER_SETTLE: Final = "after_settle"
 """The store has settled, the client has not been told."""
+BATCH_READ: Final = "batch_read"
+"""The output of a batch that has ended is read, and its cost is nowhere yet."""
 RECORDER_BEFORE_COMMIT: Final = "recorder_before_commit"
 """A batch is written in a transaction that is still open."""
 RECORDER_AFTER_COMMIT: Final = "recorder_after_commit"
@@ -42,7 +44,7 @@ NAMES: Final = frozenset(
     {
         AFTER_AUTH, AFTER_RESERVE, BEFORE_SEND, AFTER_HEADERS, MID_STREAM, AFTER_LAST_CHUNK,
         BEFORE_SETTLE, AFTER_SETTLE, RECORDER_BEFORE_COMMIT, RECORDER_AFTER_COMMIT,
-        RECORDER_BEFORE_TRIM,
+        RECORDER_BEFORE_TRIM, BATCH_READ,
     }
 )  # fmt: skip
 PAUSE_MS_MAX: Final = 600_000

@@ -1,9 +1,13 @@
 """A reservation: what is asked for, what was granted, and what is kept of it while it runs."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from budgets.errors import LimitReached
 from budgets.money import Units
+
+BATCH_SECONDS: Final = 25 * 3_600
+"""So long a batch is held: the day that its provider may take, and an hour to settle it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from budgets.models import ConfigVersion, Enforcement, Partition
 from budgets.money import Units
 from budgets.periods import Period
 from budgets.scripts import TAG
+from budgets.unconfirmed import Event
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +260,21 @@ def sweep(*, generation: int, alive: Callable[[], Iterable[UUID]]) -> int:
     return orphans
 
 
+def settle(event: Event, *, generation: int) -> bool:
+    """
+    Settle a request that another process has reserved, as :meth:`LiveStore.settle` does; return
+    False if the packet came late, and may be sent again.
+
+    :raises Closed: if the store is of another generation
+    """
+    not_after = _now_ms() + settings.STORE_TIMEOUT_MS
+    outcome = _run(
+        scripts.SETTLE, generation, not_after, event.id, event.amount, event.admitted_ms,
+        event.path, event.payload.decode(), TOMBSTONE_MS, event.tokens, event.learnt_under,
+    )  # fmt: skip
+    return outcome != b"late"
+
+
 def open_reservations() -> list[str]:
     return [raw.decode() for raw in store().zrange(f"{TAG}open", 0, -1)]
 
@@ -337,9 +353,12 @@ def view() -> StoreView:
 
 
 def _overdue() -> set[str]:
+    return {raw.decode() for raw in store().zrangebyscore(f"{TAG}open", "-inf", _now_ms())}
+
+
+def _now_ms() -> int:
     seconds, microseconds = store().time()
-    now_ms = seconds * 1_000 + microseconds // 1_000 + settings.STORE_CLOCK_OFFSET_MS
-    return {raw.decode() for raw in store().zrangebyscore(f"{TAG}open", "-inf", now_ms)}
+    return int(seconds * 1_000 + microseconds // 1_000 + settings.STORE_CLOCK_OFFSET_MS)
 
 
 def _holders() -> dict[str, str]:

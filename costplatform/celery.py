@@ -35,6 +35,10 @@ app.conf.beat_schedule = {
         "task": "spend.tasks.forget_refused_models",
         "schedule": timedelta(minutes=5),
     },
+    "settle batches that have ended": {
+        "task": "gateway.tasks.settle_batches",
+        "schedule": timedelta(minutes=1),
+    },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",
         "schedule": timedelta(days=1),

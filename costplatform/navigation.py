@@ -37,6 +37,8 @@ _GROUPS: Final = (
     ("Spend", (
         ("Spend report", "query_stats", "spend", "spendevent", "spend_report"),
         ("Ledger", "receipt_long", "spend", "spendevent"),
+        ("Batches", "stacks", "gateway", "gatewaybatch"),
+        ("Files of batches", "draft", "gateway", "gatewayfile"),
         ("Re-ratings", "published_with_changes", "spend", "rerating"),
         ("Set aside", "report", "spend", "setaside"),
         ("Invoices", "request_quote", "spend", "invoiceimport"),

@@ -203,6 +203,12 @@ RESPONSE_CACHE_TIMEOUT_MS = env.integer("RESPONSE_CACHE_TIMEOUT_MS", 100, low=10
 """A look-up that takes longer is a miss."""
 RESPONSE_CACHE_HIT_PERCENT = env.integer("RESPONSE_CACHE_HIT_PERCENT", 0, low=0, high=100)
 """The share that is charged of what an answer from the cache would have cost."""
+GATEWAY_FILES_MAX = env.integer("GATEWAY_FILES_MAX", 1_000, low=1, high=1_000_000)
+"""How many input files of batches an organization may have at its providers."""
+GATEWAY_BATCH_OUTPUT_BYTES_MAX = env.integer(
+    "GATEWAY_BATCH_OUTPUT_BYTES_MAX", 2 * 2**30, low=2**20, high=64 * 2**30
+)
+"""What is read of a batch's output at most; of a longer one nobody can say what it cost."""
 ADAPTIVE_PRIOR_PERCENT = env.integer("ADAPTIVE_PRIOR_PERCENT", 10, low=1, high=100)
 """The share of a ceiling that adaptive budgets hold until such requests are known."""
 PLATFORM_CURRENCY = env.text("PLATFORM_CURRENCY", "USD")

@@ -24,7 +24,7 @@ from budgets.errors import (
 )
 from budgets.models import AccountKind, Enforcement
 from budgets.money import Units
-from budgets.reservations import Admission, Demand
+from budgets.reservations import BATCH_SECONDS, Admission, Demand
 from budgets.snapshots import KeySnapshot
 from budgets.unconfirmed import Event
 from gateway import choosing, identity, metrics, refusals
@@ -71,8 +71,9 @@ class Candidate:
             ceiling=self.offer.ceiling_units,
             prior=self.offer.prior_units,
             tokens=self.offer.tokens,
-            learnt_under="" if self.offer.is_hit else _learnt_under(self.context),
-            seconds=settings.GATEWAY_RESERVATION_SECONDS,
+            # What single requests cost says nothing of a batch, nor one batch of the next.
+            learnt_under="" if self.offer.teaches_nothing else _learnt_under(self.context),
+            seconds=BATCH_SECONDS if self.offer.is_batch else settings.GATEWAY_RESERVATION_SECONDS,
             orphan=events.encode(
                 self.described,
                 Outcome(status=0, cost=self.offer.ceiling, usage={}, flags=self.offer.flags),

@@ -8,6 +8,7 @@ from budgets.snapshots import KeySnapshot
 from gateway import offers
 from gateway.caching.slots import Slot
 from gateway.catalogue import Catalogue, Target
+from gateway.errors import RouteNotServed
 from gateway.offers import Offer
 from gateway.process import GatewayProcess
 from gateway.routes.asked import Asked
@@ -29,6 +30,8 @@ class Applicant:
     """Of a further attempt; empty for the first."""
     slot: Slot | None = None
     """Where the answer may be kept; None: nowhere."""
+    deployment: str = ""
+    """The only one that may serve it, as it has the file of a batch; empty: any may."""
 
     @property
     def id(self) -> str:
@@ -53,13 +56,25 @@ async def deployments_for(
     :raises GatewayError: if the key may not, or there is no such model
     """
     await process.catalogues.resolve(known.models, applicant.asked.model)
-    return offers.deployments_for(
+    group = offers.deployments_for(
         applicant.asked,
         route=applicant.route,
         snapshot=known.snapshot,
         models=known.models,
         now=known.now,
     )
+    return group if not applicant.deployment else _only(applicant, group)
+
+
+def _only(applicant: Applicant, group: list[Target]) -> list[Target]:
+    found = [target for target in group if target.public_id == applicant.deployment]
+    if not found:
+        raise RouteNotServed(
+            f"The deployment of {applicant.asked.model!r} that has the file is gone: upload it"
+            " again.",
+            param="input_file_id",
+        )
+    return found
 
 
 def offer_at(target: Target, applicant: Applicant, known: Known) -> Offer:

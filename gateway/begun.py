@@ -5,20 +5,22 @@ Django drops a response whose client has gone before it began, and nothing in th
 then. So its streams are kept beside it, and are closed when the request is over.
 """
 
-from typing import Final
-
-from gateway.attempt import Streamed
+from typing import Final, Protocol
 
 BEGUN: Final = "costplatform.begun"
 """Under this name a request's scope holds them."""
 
 
+class LetsGo(Protocol):
+    def let_go(self) -> None: ...
+
+
 class Begun:
     def __init__(self) -> None:
-        self._streams: list[Streamed] = []
+        self._streams: list[LetsGo] = []
         self._is_over = False
 
-    def add(self, stream: Streamed) -> None:
+    def add(self, stream: LetsGo) -> None:
         """Keep a stream; one that comes after the end is closed at once."""
         self._streams.append(stream)
         if self._is_over:

@@ -6,6 +6,7 @@ GatewayError
 │   AccountClosed, ModelForbidden                                            who asks
 ├── InvalidRequest, ModelNotFound, RouteNotServed, NoDeploymentForTags, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
+├── FileUnknown, FileInUse, TooManyFiles, BatchUnknown        files and batches
 ├── BodyTooLarge, BodyTooSlow, BodyEncoded,
 │   HeadTooLarge, HeadTooSlow, InvalidHttp                                     how it comes
 ├── LimitRefused                                              a budget on the path
@@ -132,6 +133,24 @@ class NoDeploymentForTags(GatewayError):
 
 class RequestNotFound(GatewayError):
     status, code = 404, "request_not_found"
+
+
+class FileUnknown(GatewayError):
+    status, code = 404, "file_not_found"
+
+
+class FileInUse(GatewayError):
+    """The output of a batch that is not settled yet: what it cost is read out of it."""
+
+    status, code, should_retry = 409, "file_in_use", True
+
+
+class TooManyFiles(GatewayError):
+    code = "too_many_files"
+
+
+class BatchUnknown(GatewayError):
+    status, code = 404, "batch_not_found"
 
 
 class ModelUnpriced(GatewayError):

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from budgets.fields import NAME_LENGTH_MAX, PublicIdField
-from budgets.models import TAG_BYTES_MAX, Organization
+from budgets.models import END_USER_BYTES_MAX, TAG_BYTES_MAX, ApiKey, Organization
 from gateway.routing import words
 from gateway.routing.causes import Cause
 from gateway.routing.fallbacks import FALLBACKS_MAX, RETRIES_MAX, Override
@@ -202,3 +202,124 @@ class RoutingRule(models.Model):
             retries=self.retries,
             fallbacks={cause: tuple(names) for cause, names in lists.items() if names is not None},
         )
+
+
+class Purpose(models.TextChoices):
+    """What a file is for."""
+
+    BATCH = "batch", "Input of a batch"
+    BATCH_OUTPUT = "batch_output", "Output of a batch"
+
+
+class BatchState(models.TextChoices):
+    """How far a batch has come here; its provider's own word for it is its status."""
+
+    CREATING = "creating", "Being created"
+    REFUSED = "refused", "Refused by the provider"
+    UNKNOWN = "unknown", "Asked for, and no answer: charged what it held"
+    OPEN = "open", "At the provider"
+    PRICED = "priced", "Ended, its cost on the way to the ledger"
+    SETTLED = "settled", "Ended, its cost in the ledger"
+
+
+PRICED_STATES: Final = (BatchState.PRICED, BatchState.SETTLED)
+DUE_STATES: Final = (BatchState.OPEN, BatchState.PRICED)
+"""Batches in these states are looked at again."""
+
+
+class GatewayFile(models.Model):
+    """A file at a provider, known to callers by an id of ours; its bytes are never kept here."""
+
+    public_id = models.CharField("id", max_length=64, unique=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="files")
+    key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, related_name="files")
+    team = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
+    deployment = models.ForeignKey(Deployment, models.SET_NULL, null=True, related_name="files")
+    upstream_id = models.CharField(max_length=255)
+    purpose = models.CharField(max_length=16, choices=Purpose)
+    filename = models.CharField(max_length=255)
+    bytes = models.BigIntegerField(null=True)
+    model = models.CharField(max_length=NAME_LENGTH_MAX)
+    endpoint = models.CharField(max_length=64)
+    lines = models.PositiveIntegerField(null=True)
+    together = models.JSONField(default=dict)
+    """What its lines ask for together: what bounds their cost."""
+    end_user = models.CharField(max_length=END_USER_BYTES_MAX, blank=True)
+    tags = ArrayField(models.CharField(max_length=TAG_BYTES_MAX), default=list)
+    batch = models.ForeignKey(
+        "GatewayBatch", models.PROTECT, null=True, related_name="outputs",
+        help_text="The batch that has written it.",
+    )  # fmt: skip
+    created_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        verbose_name = "file"
+        constraints = [
+            models.UniqueConstraint(
+                name="file_once_per_deployment", fields=["deployment", "upstream_id"]
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id
+
+
+class GatewayBatch(models.Model):
+    """
+    A batch at a provider, with all that is needed to settle it once it has ended: what it was
+    admitted as, at which price, and what it holds.
+    """
+
+    public_id = models.CharField("id", max_length=64, unique=True)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="batches")
+    key = models.ForeignKey(ApiKey, models.SET_NULL, null=True, related_name="batches")
+    team = models.CharField(max_length=NAME_LENGTH_MAX, blank=True)
+    deployment = models.ForeignKey(Deployment, models.SET_NULL, null=True, related_name="batches")
+    input_file = models.ForeignKey(GatewayFile, models.PROTECT, related_name="batches")
+    upstream_id = models.CharField(max_length=255, blank=True)
+    state = models.CharField(max_length=16, choices=BatchState, default=BatchState.CREATING)
+    status = models.CharField(max_length=32, blank=True)
+    told = models.JSONField(default=dict)
+    """What callers were told of it last."""
+
+    request_id = models.UUIDField("request", unique=True)
+    admitted_ms = models.BigIntegerField()
+    path = models.TextField()
+    price = models.JSONField()
+    described = models.TextField()
+    """The spend event as it was described at admission."""
+    held = models.DecimalField(max_digits=38, decimal_places=18)
+    ceiling = models.DecimalField(max_digits=38, decimal_places=18)
+    region = models.CharField(max_length=REGION_LENGTH_MAX, blank=True)
+
+    amount_units = models.BigIntegerField(null=True)
+    event = models.TextField(blank=True)
+    """The spend event as it is settled, written before it is sent: it never changes after."""
+    sent_generation = models.BigIntegerField(null=True)
+    """The generation of the live store that has taken the event; null: none, or nobody knows."""
+    next_look_at = models.DateTimeField()
+    failures = models.PositiveIntegerField(default=0)
+    problem = models.CharField(max_length=255, blank=True)
+    created_at = models.DateTimeField()
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ("-created_at", "-id")
+        verbose_name = "batch"
+        verbose_name_plural = "batches"
+        constraints = [
+            models.CheckConstraint(
+                name="batch_priced_with_its_event",
+                condition=~Q(state__in=PRICED_STATES) | (Q(amount_units__gte=0) & ~Q(event="")),
+            )
+        ]
+        indexes = [
+            models.Index(
+                name="batch_due", fields=["next_look_at"], condition=Q(state__in=DUE_STATES)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.public_id

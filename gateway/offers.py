@@ -22,7 +22,7 @@ from gateway.errors import (
     UnboundedRequest,
     UnsupportedParameter,
 )
-from gateway.routes.asked import Asked, Body
+from gateway.routes.asked import Asked, Body, Together
 from gateway.routes.route import Route
 from spend import events, pricing
 from spend.components import Component
@@ -58,6 +58,11 @@ class Offer:
     tokens: int
     is_hit: bool = False
     """The deployment's answer was kept, and is given again: nothing is sent there."""
+    is_batch: bool = False
+
+    @property
+    def teaches_nothing(self) -> bool:
+        return self.is_hit or self.is_batch
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -137,8 +142,9 @@ def offer_at(
         currency=snapshot.currency,
         body=body,
         ceiling=ceiling,
-        prior=_prior(price, ceiling),
+        prior=_prior(price, ceiling, requests=asked.batch.requests if asked.batch else 1),
         tokens=_tokens(asked, target, size),
+        is_batch=asked.batch is not None,
     )
 
 
@@ -158,16 +164,21 @@ def _check_ceiling(ceiling: Decimal, currency: str) -> None:
         )
 
 
-def _prior(price: Price, ceiling: Decimal) -> Decimal:
+def _prior(price: Price, ceiling: Decimal, *, requests: int) -> Decimal:
     """Return a share of the ceiling; what a request costs whatever it says counts in full."""
     request = price.rate_of(Component.REQUEST, input_tokens=0) or Decimal(0)
-    fee = min(money.EXACT.add(request, price.fee), ceiling)
+    fee = min(money.EXACT.multiply(money.EXACT.add(request, price.fee), requests), ceiling)
     share = money.WIDE.multiply(ceiling - fee, settings.ADAPTIVE_PRIOR_PERCENT * PERCENT)
     return money.WIDE.add(fee, share)
 
 
 def _tokens(asked: Asked, target: Target, body_bytes: int) -> int:
-    """Return how many tokens a limit on tokens counts until the answer tells how many it were."""
+    """
+    Return how many tokens a limit on tokens counts until the answer tells how many it were: none
+    of a batch, whose lines run whenever the provider likes.
+    """
+    if asked.batch is not None:
+        return 0
     asked_for = asked.output_tokens_asked
     if asked_for is None:
         asked_for = OUTPUT_TOKENS_ASSUMED
@@ -251,8 +262,31 @@ def _input_tokens_max(asked: Asked, target: Target, body_bytes: int) -> int | No
     return body_bytes + asked.input_tokens_beyond
 
 
+def batch_bounds(batch: Together, target: Target) -> pricing.Bounds:
+    """Return the most that the lines of a batch use at a deployment, together and the largest."""
+    window, longest = target.context_window, target.longest_output
+    read, longest_read = batch.bytes_in, batch.longest_bytes_in
+    unbounded_in = batch.windows > 0 and window is None
+    if batch.windows and window is not None:
+        read, longest_read = read + batch.windows * window, max(longest_read, window)
+    written = batch.tokens_out
+    if longest is not None:
+        written = min(written, batch.choices_asked * longest) + batch.choices_unasked * longest
+    unbounded_out = batch.choices_unasked > 0 and longest is None
+    return pricing.Bounds(
+        requests=batch.requests,
+        input_tokens_max=None if unbounded_in else read,
+        longest_input_max=None if unbounded_in else longest_read,
+        output_tokens_max=None if unbounded_out else written,
+        searches_max=batch.searching * SEARCHES_MAX,
+    )
+
+
 def _ceiling(asked: Asked, target: Target, price: Price, body_bytes: int) -> Decimal:
     try:
+        if asked.batch is not None:
+            bounds = batch_bounds(asked.batch, target)
+            return pricing.ceiling_of_batch(price=price, bounds=bounds)
         return pricing.ceiling(
             price=price,
             input_tokens_max=_input_tokens_max(asked, target, body_bytes),

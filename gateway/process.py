@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import socket
 import time
 import uuid
@@ -21,6 +22,7 @@ from budgets import store_interface
 from budgets.errors import StoreUnavailable
 from budgets.livestore import LiveStore
 from budgets.models import Member, Partition
+from budgets.reservations import BATCH_SECONDS
 from budgets.snapshots import Counted
 from budgets.store_interface import ReplyError
 from budgets.storekeeper import PARTITION
@@ -53,6 +55,8 @@ RESEND_SECONDS: Final = 1.0
 DRAIN_SECONDS_MAX: Final = 15.0
 """After the server has cut what ran on: time to read the usage of answers and to settle."""
 CONFIRM_SECONDS_MAX: Final = 5.0
+HOLDS_CHECK_SECONDS: Final = 30.0
+HOLDS_CHECKED_MAX: Final = 1_000
 ESTIMATES_AT_ONCE: Final = 4
 """So many prompts of estimates are counted at a time: bills wait for the same thread."""
 
@@ -99,6 +103,7 @@ class GatewayProcess:
         self.loading: SharedWork[Counted, None] = SharedWork()
         self.estimating = asyncio.Semaphore(ESTIMATES_AT_ONCE)
         self.draining = False
+        self._holds_checked_at = float("-inf")
         self._joined = 0
         """The generation of the live store that this process has handed in all to."""
         self._renewed_at = self._unjudged_at = float("-inf")
@@ -283,11 +288,34 @@ class GatewayProcess:
             await asyncio.sleep(COUNT_SECONDS)
             await self._write_refusals()
             self._forget_gone()
+            await self._forget_charged()
 
     def _forget_gone(self) -> None:
         groups = self.catalogues.deployed()
         self.board.keep({each.public_id for group in groups.values() for each in group})
         self.mixes.keep(groups)
+
+    async def _forget_charged(self) -> None:
+        """
+        Forget what is held for batches that the ledger has a row of: others settle these. Should
+        the store be lost they would not be held again, so nothing depends on it but memory.
+        """
+        waited = time.monotonic() - self._holds_checked_at
+        held = self.store.holds
+        long = [id for id, hold in held.items() if hold.demand.seconds == BATCH_SECONDS]
+        if waited < HOLDS_CHECK_SECONDS or not long:
+            return
+        self._holds_checked_at = time.monotonic()
+        looked_at = random.sample(long, min(len(long), HOLDS_CHECKED_MAX))
+        try:
+            charged = await self.database.run(
+                ledger.recorded_requests, [uuid.UUID(id) for id in looked_at]
+            )
+        except DatabaseError as error:
+            log.warning("holds_not_checked", extra={"error": type(error).__name__})
+            return
+        for request in charged:
+            held.pop(str(request), None)
 
     async def _write_refusals(self) -> None:
         try:

@@ -2,13 +2,28 @@ from django.urls import path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway import views
+from gateway.batches import views as batches
 from gateway.routes import AZURE_PATH, ROUTES, paths_of
 
 # Keys come in headers, never in cookies: there is nothing that another site could forge.
 estimate = csrf_exempt(views.Estimate.as_view())
 inference = csrf_exempt(views.Inference.as_view())
 
+batch_views = {
+    "files": batches.Files,
+    "files/<str:file_id>": batches.FileDetail,
+    "files/<str:file_id>/content": batches.FileContent,
+    "batches": batches.Batches,
+    "batches/<str:batch_id>": batches.BatchDetail,
+    "batches/<str:batch_id>/cancel": batches.BatchCancel,
+}
+
 urlpatterns = [
+    *(
+        path(f"{before}{below}", csrf_exempt(view.as_view()), name=f"{before}{view.__name__}")
+        for below, view in batch_views.items()
+        for before in ("v1/", "", "openai/v1/")
+    ),
     *(
         path(each.removeprefix("/"), inference, name=f"{route.name}{each}")
         for route in ROUTES

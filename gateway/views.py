@@ -50,7 +50,7 @@ class GatewayView(APIView):
 
     def handle_exception(self, exc: Exception) -> HttpResponseBase:  # type: ignore[override]  # an answer in the gateway's own shape
         if isinstance(exc, GatewayError):
-            return _response(pipeline.refused(exc))
+            return response_of(pipeline.refused(exc))
         return super().handle_exception(exc)
 
 
@@ -61,8 +61,8 @@ class Inference(GatewayView):
     def post(self, request: Request, *_: str) -> HttpResponseBase:
         found = find(request.path)
         assert found is not None, "the URL conf routes no other paths here"
-        inbound = Inbound(found.route, _headers(request), _body(request), found.model)
-        return _response(async_to_sync(_serve)(inbound, _begun(request)))
+        inbound = Inbound(found.route, headers_of(request), body_of(request), found.model)
+        return response_of(async_to_sync(_serve)(inbound, begun_of(request)))
 
 
 class Estimate(GatewayView):
@@ -70,8 +70,8 @@ class Estimate(GatewayView):
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def post(self, request: Request) -> HttpResponse:
-        inbound = Inbound(CHAT, _headers(request), _body(request))
-        return _json(async_to_sync(_estimate)(inbound))
+        inbound = Inbound(CHAT, headers_of(request), body_of(request))
+        return json_of(async_to_sync(_estimate)(inbound))
 
 
 class Models(GatewayView):
@@ -79,7 +79,7 @@ class Models(GatewayView):
 
     @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def get(self, request: Request) -> HttpResponseBase:
-        snapshot = _identified(request)
+        snapshot = identified(request)
         models = read_catalogue(today=timezone.now().date())
         names = models.names(organization_id=snapshot.organization_id)
         listed = [
@@ -90,7 +90,7 @@ class Models(GatewayView):
             for name, target in names
             if snapshot.may_call(name)
         ]  # fmt: skip
-        return _json({"object": "list", "data": listed})
+        return json_of({"object": "list", "data": listed})
 
 
 class KeyDetail(GatewayView):
@@ -98,8 +98,8 @@ class KeyDetail(GatewayView):
 
     @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def get(self, request: Request) -> HttpResponseBase:
-        snapshot = _identified(request)
-        return _json(queries.key_report(snapshot=snapshot, at=timezone.now()))
+        snapshot = identified(request)
+        return json_of(queries.key_report(snapshot=snapshot, at=timezone.now()))
 
 
 class RequestDetail(GatewayView):
@@ -107,11 +107,11 @@ class RequestDetail(GatewayView):
 
     @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def get(self, request: Request, request_id: UUID) -> HttpResponseBase:
-        digest = None if _is_master(request) else _identified(request).digest
+        digest = None if _is_master(request) else identified(request).digest
         report = queries.request_report(request_id=request_id, key_digest=digest)
         if report is None:
             raise RequestNotFound("There is no such request of this key in the ledger (yet).")
-        return _json(report)
+        return json_of(report)
 
 
 async def _serve(inbound: Inbound, begun: Begun) -> Reply:
@@ -125,8 +125,13 @@ async def _estimate(inbound: Inbound) -> dict[str, Any]:
     return await estimates.estimate(inbound, process=process.current())
 
 
-def _identified(request: Request) -> KeySnapshot:
-    secret = identity.secret_of(_headers(request))
+def identified(request: Request) -> KeySnapshot:
+    """
+    Return the key of a request as Postgres has it now.
+
+    :raises GatewayError: if it may not be used
+    """
+    secret = secret_in(request)
     snapshot = snapshots.read_key(
         digest=keys.digest(secret), legacy_digest=keys.legacy_digest(secret)
     )
@@ -136,29 +141,34 @@ def _identified(request: Request) -> KeySnapshot:
     return snapshot
 
 
+def secret_in(request: Request) -> str:
+    """:raises Unauthorized: if it carries no key"""
+    return identity.secret_of(headers_of(request))
+
+
 def _is_master(request: Request) -> bool:
-    _, _, bearer = _headers(request).get("authorization", "").partition(" ")
+    _, _, bearer = headers_of(request).get("authorization", "").partition(" ")
     return hmac.compare_digest(bearer.strip().encode(), settings.MASTER_KEY.encode())
 
 
-def _headers(request: Request) -> dict[str, str]:
+def headers_of(request: Request) -> dict[str, str]:
     return {name.lower(): value for name, value in request.headers.items()}
 
 
-def _body(request: Request) -> bytes:
+def body_of(request: Request) -> bytes:
     return request._request.body  # noqa: SLF001  # DRF would parse it; the pipeline wants bytes
 
 
-def _begun(request: Request) -> Begun:
+def begun_of(request: Request) -> Begun:
     begun: Begun = request._request.scope[BEGUN]  # type: ignore[attr-defined]  # noqa: SLF001  # DRF hides it
     return begun
 
 
-def _json(content: dict[str, Any]) -> HttpResponse:
+def json_of(content: dict[str, Any]) -> HttpResponse:
     return HttpResponse(orjson.dumps(content), content_type="application/json")
 
 
-def _response(reply: Reply) -> HttpResponseBase:
+def response_of(reply: Reply) -> HttpResponseBase:
     headers = dict(reply.headers)
     content_type = headers.pop("content-type", "application/json")
     if reply.stream is None:

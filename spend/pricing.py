@@ -23,7 +23,7 @@ from spend.components import (
     Component,
     Usage,
 )
-from spend.rates import PLAIN, STANDARD, Conditions, Price, Row, UnitRate, find
+from spend.rates import BATCH, PLAIN, STANDARD, Conditions, Price, Row, UnitRate, find
 
 NOTHING: Final = Decimal(0)
 NO_OTHERS: Final[Mapping[Component, int | None]] = {}
@@ -112,6 +112,38 @@ def ceiling(
         ]
     )
     return EXACT.add(price.fee, EXACT.multiply(most, max(price.factors)))
+
+
+class Bounds(NamedTuple):
+    """What the requests of a batch use together at most, and the largest of them alone."""
+
+    requests: int
+    input_tokens_max: int | None
+    longest_input_max: int | None
+    output_tokens_max: int | None
+    searches_max: int = 0
+
+
+def ceiling_of_batch(*, price: Price, bounds: Bounds) -> Decimal:
+    """
+    Return the most that the requests of a batch can cost together, at its dearest classes: in the
+    batch tier, which is the one that a batch is charged in, in any variant and in any region.
+
+    :raises UnboundedCost: if a bound is None where tokens have a price above 0
+    """
+    dearest = price.dearest(bounds.longest_input_max, service_tiers=frozenset({BATCH}))
+    number = bounds.requests
+    most = _sum(
+        [
+            _most(dearest[_REQUEST], number, "request"),
+            _most(dearest[_SEARCHED], min(bounds.searches_max, number), "search"),
+            _most(dearest[_SEARCH], bounds.searches_max, "search"),
+            _most(dearest[INPUT_COMPONENTS], bounds.input_tokens_max, "input"),
+            _most(dearest[OUTPUT_COMPONENTS], bounds.output_tokens_max, "output"),
+        ]
+    )
+    fees = EXACT.multiply(price.fee, number)
+    return EXACT.add(fees, EXACT.multiply(most, max(price.factors)))
 
 
 def least(

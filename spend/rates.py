@@ -24,6 +24,8 @@ TIER_LENGTH_MAX: Final = 24
 FAST: Final = "fast"
 PRIORITY: Final = "priority"
 STANDARD_NAMES: Final = frozenset({"", "auto", "default", "standard", "on_demand"})
+ONCE_A_REQUEST: Final = frozenset({Component.SEARCHED_REQUEST, Component.STATED_PICO_USD})
+"""Charged once for a request, or in place of all else that it used."""
 ONE: Final = Decimal(1)
 HALF: Final = Decimal("0.5")
 RATE_MAX: Final = Decimal(10**6)
@@ -155,11 +157,6 @@ class Price:
         """By what a request may be multiplied: its answer may tell any region."""
         return [ONE, *self.region_factors.values()]
 
-    def rows_up_to(self, input_tokens_max: int | None, *, service_tier: str) -> tuple[Row, ...]:
-        """Return the rates of every range of input tokens that such a request can be in."""
-        table = self._tables.get(service_tier) or self._tables[STANDARD]
-        return table.rows[: table.span(input_tokens_max)]
-
     def dearest(self, input_tokens_max: int | None, *, service_tiers: frozenset[str]) -> "Dearest":
         """Return the dearest rates of a request with at most so much input, in any of the tiers."""
         tables = [self._tables.get(tier) or self._tables[STANDARD] for tier in service_tiers]
@@ -182,6 +179,13 @@ class Price:
     @property
     def is_set(self) -> bool:
         return self.reference != UNPRICED
+
+    @property
+    def goes_by_request(self) -> bool:
+        """Whether requests may cost otherwise together than each by itself."""
+        by_size = any(table.thresholds for table in self._tables.values())
+        by_kind = any(rate.variant or rate.component in ONCE_A_REQUEST for rate in self.rates)
+        return by_size or by_kind or bool(self.region_factors) or self.fee != 0
 
     def tiers_of(self, asked: str | None) -> frozenset[str]:
         """Return in which service tiers a request may be served: any, where it names none."""

@@ -37,6 +37,7 @@ class Skip(StrEnum):
     NO_PRICE = "no_price"
     UNKNOWN_USAGE = "unknown_usage"
     NO_EXCHANGE_RATE = "no_exchange_rate"
+    MANY_REQUESTS = "many_requests"
 
     @property
     def words(self) -> str:
@@ -47,6 +48,7 @@ _WORDS: Final = {
     Skip.OWN_PRICE: "the deployment has rates of its own",
     Skip.NO_PRICE: "there is still no price",
     Skip.UNKNOWN_USAGE: "nobody knows what was used",
+    Skip.MANY_REQUESTS: "it is a batch, and the price depends on each of its lines",
     Skip.NO_EXCHANGE_RATE: "the price's currency cannot be converted",
 }
 
@@ -113,6 +115,13 @@ class Rater:
         price = self._price(event)
         if price is None:
             return Skip.NO_PRICE
+        if event.usage.get(Component.REQUEST, 1) > 1 and price.goes_by_request:
+            return Skip.MANY_REQUESTS
+        return self._rated(event, charged, price)
+
+    def _rated(
+        self, event: SpendEvent, charged: Sequence[Charged], price: Price
+    ) -> Sequence[Adjusting] | Skip:
         usage = {Component(name): int(number) for name, number in event.usage.items()}
         tier, _ = price.tier_of(served=event.service_tier)
         conditions = Conditions(tier, event.variant, event.region)

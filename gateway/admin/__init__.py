@@ -1,5 +1,5 @@
-"""Django admin of where requests go: deployments, credentials and routing."""
+"""Django admin of where requests go: deployments, credentials, routing, and batches."""
 
-from gateway.admin import credentials, deployments, routing_rules
+from gateway.admin import batches, credentials, deployments, routing_rules
 
-__all__ = ["credentials", "deployments", "routing_rules"]
+__all__ = ["batches", "credentials", "deployments", "routing_rules"]

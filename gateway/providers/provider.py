@@ -68,6 +68,9 @@ def openai_paths(*routes: Route) -> Paths:
     return {route.name: route.path.removeprefix("/v1") for route in routes}
 
 
+FILES, BATCHES = "files", "batches"
+BATCH_PATHS: Final[Paths] = {FILES: "/files", BATCHES: "/batches"}
+"""Where files and batches are with whoever took over OpenAI's paths."""
 TEXT_ROUTES: Final = (CHAT, COMPLETIONS, EMBEDDINGS)
 OPENAI_ROUTES: Final = (
     *TEXT_ROUTES, RESPONSES, IMAGE_GENERATIONS, IMAGE_EDITS, SPEECH, TRANSCRIPTIONS, TRANSLATIONS,
@@ -99,7 +102,7 @@ class Provider:
     """What it wants of every request that does not say otherwise."""
 
     def serves(self, route: Route) -> bool:
-        return route.name in self.paths
+        return all(name in self.paths for name in (route.name, *route.needs))
 
     def answers_of(self, route: Route) -> Answers:
         return self.answers.get(route.name, route.answers)

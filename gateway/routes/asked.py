@@ -18,6 +18,24 @@ class Body(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """What the lines of a batch ask for together: sums, each over those lines that it concerns."""
+
+    requests: int
+    bytes_in: int = 0
+    """Of the lines whose bytes bound their input."""
+    longest_bytes_in: int = 0
+    windows: int = 0
+    """Lines whose bytes bound nothing: each may fill the model's context window."""
+    tokens_out: int = 0
+    """Of the lines that say how much they want, for all their choices."""
+    choices_asked: int = 0
+    choices_unasked: int = 0
+    """Choices of lines that leave their length to the model."""
+    searching: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A checked request; ``fields`` is what the client sent."""
 
@@ -41,6 +59,8 @@ class Asked:
     """The most of classes that are neither tokens nor searches; None: nothing bounds it."""
     assumed: Usage = field(default_factory=dict)
     """What is taken to be used beside tokens where the answer does not tell."""
+    batch: Together | None = None
+    """Of a batch; its lines are in a file that the upstream has."""
     form: Form | None = None
     """What was sent as a form, with its files."""
     end_user: str = ""

@@ -49,5 +49,7 @@ class Route:
     errors: str = OPENAI
     is_free: bool = False
     """Nobody bills it: it passes the gate, and costs nothing."""
+    needs: tuple[str, ...] = ()
+    """Names of what else its provider must serve."""
     passes_on: tuple[str, ...] = ()
     """Headers of the client that the upstream must see."""

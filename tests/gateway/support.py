@@ -54,6 +54,11 @@ def get(url: str, secret: str, path: str) -> Answer:
     return _answer(urllib.request.Request(url + path, headers=headers))
 
 
+def delete(url: str, secret: str, path: str) -> Answer:
+    headers = {"authorization": f"Bearer {secret}"}
+    return _answer(urllib.request.Request(url + path, headers=headers, method="DELETE"))
+
+
 def chat(url: str, secret: str, **fields: object) -> Answer:
     return post(url, secret, {"model": CHAT, "messages": HELLO} | fields)
 

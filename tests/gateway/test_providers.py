@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway import providers
+from gateway.batches.routes import route_of
 from gateway.providers import PROVIDERS, CredentialRefused, Outgoing, Provider, bedrock, vertex
 from gateway.providers.provider import ALL_ROUTES, OPENAI_ROUTES
 from gateway.routes import CHAT, COUNT_TOKENS, MESSAGES, RERANK, RESPONSES, TRANSCRIPTIONS
@@ -178,6 +179,7 @@ def test_the_page_of_providers_says_what_each_serves() -> None:
 def table() -> Iterator[str]:
     """Yield the page's table as the presets say it."""
     shown = [route for route in ALL_ROUTES if route is not COUNT_TOKENS]
+    shown.append(route_of(CHAT))
     yield "| provider | slug | " + " | ".join(route.name for route in shown) + " |"
     yield "| --- | --- |" + " :-: |" * len(shown)
     for each in PROVIDERS:

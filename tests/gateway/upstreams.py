@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -59,6 +59,7 @@ class Sent:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -72,6 +73,8 @@ class Upstream:
         self.base = f"http://127.0.0.1:{port}"
         self.seen: list[Sent] = []
         self.of_model: dict[str, Canned] = {}
+        self.serve: Callable[[Sent], Canned | None] = lambda _: None
+        """What it does by itself before it looks at its turns; the tests that set it reset it."""
         """What is answered to one model, whatever the turn."""
         self._answers: deque[Canned] = deque()
         self._lock = threading.Lock()
@@ -86,6 +89,8 @@ class Upstream:
     def next_for(self, sent: Sent) -> Canned:
         with self._lock:
             self.seen.append(sent)
+            if (served := self.serve(sent)) is not None:
+                return served
             for model, canned in self.of_model.items():
                 if model.encode() in sent.body:
                     return canned
@@ -102,7 +107,7 @@ def running(port: int) -> Iterator[Upstream]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            canned = upstream.next_for(Sent(self.path, headers, body))
+            canned = upstream.next_for(Sent(self.path, headers, body, self.command))
             self.send_response(canned.status)
             self.send_header("content-type", canned.content_type)
             for name, value in canned.headers.items():
@@ -116,6 +121,8 @@ def running(port: int) -> Iterator[Upstream]:
             self.end_headers()
             for piece in (*canned.pieces, b""):
                 self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+
+        do_GET = do_DELETE = do_POST  # noqa: N815  # as http.server wants them
 
         def log_message(self, *_: object) -> None:
             pass

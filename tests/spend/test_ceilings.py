@@ -2,13 +2,14 @@
 
 from decimal import Decimal
 
+import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spend import pricing
+from spend import kept_prices, pricing
 from spend.components import INPUT_COMPONENTS, OUTPUT_COMPONENTS, SEARCHES, Component
-from spend.rates import Conditions, Price, Rate, adjusted
+from spend.rates import AMOUNT_DECIMALS, Conditions, Price, Rate, adjusted
 
 pytestmark = pytest.mark.no_servers
 
@@ -71,6 +72,58 @@ def test_ceiling_is_never_below_a_cost_within_its_bounds(
     )  # fmt: skip
 
     assert cost <= ceiling
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    price=prices,
+    lines=st.lists(st.tuples(used_tokens, st.integers(0, 3)), min_size=1, max_size=6),
+    variant=st.sampled_from(["", "high"]),
+    region=st.sampled_from(REGIONS),
+)
+def test_ceiling_of_a_batch_is_never_below_what_its_lines_cost_together(
+    price: Price, lines: list[tuple[dict[Component, int], int]], variant: str, region: str
+) -> None:
+    reads = [sum(used.get(each, 0) for each in INPUT_COMPONENTS) for used, _ in lines]
+    writes = [sum(used.get(each, 0) for each in OUTPUT_COMPONENTS) for used, _ in lines]
+    served = Conditions("batch", variant, region)
+    costs = [
+        pricing.cost(
+            price=price,
+            usage={**used, Component.WEB_SEARCH: searches, Component.REQUEST: 1},
+            conditions=served,
+        ).amount
+        for used, searches in lines
+    ]
+
+    ceiling = pricing.ceiling_of_batch(
+        price=price,
+        bounds=pricing.Bounds(len(lines), sum(reads), max(reads), sum(writes), 3 * len(lines)),
+    )
+
+    # What does not divide is rounded in each line, at a digit that no currency has.
+    rounded = len(lines) * Decimal(10).scaleb(-AMOUNT_DECIMALS)
+    assert sum(costs, Decimal(0)) <= ceiling + rounded
+
+
+def test_ceiling_of_a_batch_without_a_bound_is_none() -> None:
+    price = Price("USD", (Rate(Component.OUTPUT, Decimal(1)),), "p")
+
+    with pytest.raises(pricing.UnboundedCost):
+        pricing.ceiling_of_batch(price=price, bounds=pricing.Bounds(2, 10, 10, None))
+
+
+@given(price=prices)
+def test_a_price_is_the_same_after_it_was_kept(price: Price) -> None:
+    kept = orjson.loads(orjson.dumps(kept_prices.as_json(price)))
+
+    assert kept_prices.of_json(kept) == price
+
+
+@pytest.mark.parametrize("kept", [None, {}, {"currency": "USD"}, [], "text"])
+def test_what_is_no_price_is_not_taken_for_one(kept: object) -> None:
+    with pytest.raises(ValueError, match="no price"):
+        kept_prices.of_json(kept)
 
 
 @settings(max_examples=300, deadline=None)

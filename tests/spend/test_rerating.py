@@ -458,6 +458,37 @@ def test_what_nobody_knows_the_usage_of_keeps_its_charge(book: Book, cast: Cast)
     assert made.skipped == {"unknown_usage": 1}
 
 
+def test_a_batch_is_rated_by_its_sums_where_the_price_does_not_go_by_the_request(
+    book: Book, cast: Cast
+) -> None:
+    used = {Component.INPUT: 1_000, Component.REQUEST: 3}
+    of = account(cast.organization)
+    old = book.price({Component.INPUT: "0.001"})
+    id = charge(book, cast.organization, of, usage=used)
+    book.correct(old, {Component.INPUT: "0.002"})
+
+    assert book.rerate().requests_changed == 1
+
+    assert [units for _, units in rows_of(id)] == [10**9, 10**9]
+
+
+def test_a_batch_keeps_its_charge_where_the_price_goes_by_the_request(
+    book: Book, cast: Cast
+) -> None:
+    used = {Component.INPUT: 1_000, Component.REQUEST: 3}
+    of = account(cast.organization)
+    version = book.price({Component.INPUT: "0.001"})
+    PriceRate.objects.create(
+        version=version, component=Component.INPUT, rate=Decimal(9), tier_from=500
+    )
+    charge(book, cast.organization, of, usage=used)
+
+    made = book.rerate()
+
+    assert made.skipped == {"many_requests": 1}
+    assert made.requests_changed == 0
+
+
 def test_a_deployments_own_price_is_not_the_price_books_to_correct(book: Book, cast: Cast) -> None:
     of = account(cast.organization)
     own = pricebook.overriding({"input_cost_per_token": "0.1"}, reference="deployment:d")
