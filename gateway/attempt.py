@@ -492,13 +492,9 @@ def _now() -> datetime:
 def _recording(applicant: Applicant, process: GatewayProcess) -> Recording | None:
     """Return what takes the answer down, if it may be kept: that of the model asked for first."""
     slot = applicant.slot
-    if (
-        process.cache is None
-        or slot is None
-        or not slot.controls.keeps
-        or slot.model != applicant.asked.model
-    ):
+    if slot is None or not slot.controls.keeps or slot.model != applicant.asked.model:
         return None
+    assert process.cache is not None, "there is no slot without a cache"
     return Recording(slot, process.cache.room)
 
 
