@@ -90,7 +90,7 @@ class Attempt:
             region=offer.target.region,
             asked_tier=asked.service_tier,
         )
-        self.recording = _recording(applicant)
+        self.recording = _recording(applicant, process)
         self._sent_at = time.monotonic()
         if admitted.unasked:
             self.meter.flags.add(events.UNCHECKED)
@@ -505,12 +505,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _recording(applicant: Applicant) -> Recording | None:
+def _recording(applicant: Applicant, process: GatewayProcess) -> Recording | None:
     """Return what takes the answer down, if it may be kept: that of the model asked for first."""
     slot = applicant.slot
     if slot is None or not slot.controls.keeps or slot.model != applicant.asked.model:
         return None
-    return Recording(slot)
+    assert process.cache is not None, "there is no slot without a cache"
+    return Recording(slot, process.cache.room)
 
 
 def _failure(error: UpstreamBroke, model: str) -> GatewayError:

@@ -24,11 +24,30 @@ NOT_KEPT: Final = frozenset(
 _ERROR: Final = b'"error"'
 
 
+class Room:
+    """What all answers that are taken down at a time may hold of a process's memory."""
+
+    def __init__(self, *, bytes_max: int) -> None:
+        self._left = bytes_max
+
+    def take(self, size: int) -> bool:
+        """Return whether there is room for so many bytes; they are held then."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._left += size
+
+
 class Recording:
     """The bytes of one answer, as long as they are few enough and tell of no error."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, room: Room) -> None:
         self.slot = slot
+        self._room = room
+        self._held = 0
         self._pieces: list[bytes] = []
         self._usage_only: list[tuple[int, int]] = []
         self._size = 0
@@ -55,7 +74,8 @@ class Recording:
         is_whole = outcome.status == STATUS_KEPT and NOT_KEPT.isdisjoint(outcome.flags)
         if not (self._is_fit and is_whole):
             return None
-        self._is_fit = False
+        body = b"".join(self._pieces)
+        self._forget()
         return Entry(
             organization_id=self.slot.organization_id,
             deployment=target.public_id,
@@ -66,7 +86,7 @@ class Recording:
             content_type=content_type,
             usage=outcome.usage,
             conditions=outcome.conditions,
-            body=b"".join(self._pieces),
+            body=body,
             usage_only=tuple(self._usage_only),
         )
 
@@ -76,11 +96,25 @@ class Recording:
         self._size += len(piece)
         if self._size > BYTES_MAX:
             metrics.cache_kept(metrics.TOO_LARGE)
-        if self._size > BYTES_MAX or _tells_error(data):
-            self._is_fit = False
-            self._pieces.clear()
-            return
-        self._pieces.append(piece)
+            self._forget()
+        elif _tells_error(data):
+            self._forget()
+        elif not self._room.take(len(piece)):
+            metrics.cache_kept(metrics.NOT_KEPT)
+            self._forget()
+        else:
+            self._held += len(piece)
+            self._pieces.append(piece)
+
+    def _forget(self) -> None:
+        self._is_fit = False
+        self._pieces.clear()
+        self._room.give_back(self._held)
+        self._held = 0
+
+    def __del__(self) -> None:
+        # Of an answer that failed, or whose caller left, nobody asks for the entry.
+        self._room.give_back(self._held)
 
 
 def _tells_error(data: bytes) -> bool:

@@ -17,12 +17,15 @@ from budgets.store_interface import ReplyError
 from gateway import metrics
 from gateway.caching import entries, scripts
 from gateway.caching.entries import Entry
+from gateway.caching.recording import Room
 
 log = logging.getLogger(__name__)
 
 AWAY_SECONDS: Final = 1.0
 """So long nobody is asked after it did not answer."""
 KEPT_AT_ONCE_MAX: Final = 64
+RECORDED_BYTES_MAX: Final = 64 * 2**20
+"""Of all answers that are on their way, in a process."""
 ENTRY_BYTES_MORE: Final = 512
 """What the server takes for an answer beside its bytes, with its place in the index."""
 _ERRORS: Final = (OutcomeUnknown, ReplyError)
@@ -39,6 +42,7 @@ class ResponseCache:
             timeout_ms=settings.RESPONSE_CACHE_TIMEOUT_MS,
             scripts=(scripts.KEEP,),
         )
+        self.room = Room(bytes_max=RECORDED_BYTES_MAX)
         self._away_until = float("-inf")
         self._keeping = 0
 

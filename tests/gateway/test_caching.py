@@ -18,7 +18,7 @@ from pytest_django.fixtures import Settings
 from gateway.caching import entries, scripts, slots
 from gateway.caching.controls import USUAL, Controls
 from gateway.caching.entries import BYTES_MAX, Entry
-from gateway.caching.recording import NOT_KEPT, Recording
+from gateway.caching.recording import NOT_KEPT, Recording, Room
 from gateway.caching.replay import PIECE_BYTES, Replay
 from gateway.caching.slots import Slot, slot_for
 from gateway.caching.store import ENTRY_BYTES_MORE, CacheAway, ResponseCache
@@ -290,7 +290,7 @@ def entry_of(recording: Recording, outcome: Outcome = SERVED) -> Entry | None:
 
 @pytest.mark.no_servers
 def test_a_recording_keeps_all_events_once_and_knows_which_tell_usage_alone() -> None:
-    recording = Recording(SLOT)
+    recording = Recording(SLOT, Room(bytes_max=2 * BYTES_MAX))
     for event, only_usage in ((b"data: 1\n\n", False), (b"data: 2\n\n", True)):
         recording.add_event(event, only_usage=only_usage)
 
@@ -305,7 +305,7 @@ def test_a_recording_keeps_all_events_once_and_knows_which_tell_usage_alone() ->
 @pytest.mark.no_servers
 @pytest.mark.parametrize("flag", sorted(NOT_KEPT))
 def test_an_answer_that_is_flagged_as_doubtful_is_not_kept(flag: str) -> None:
-    recording = Recording(SLOT)
+    recording = Recording(SLOT, Room(bytes_max=2 * BYTES_MAX))
     recording.add_body(b"{}")
 
     assert entry_of(recording, replace(SERVED, flags=(flag,))) is None
@@ -314,7 +314,7 @@ def test_an_answer_that_is_flagged_as_doubtful_is_not_kept(flag: str) -> None:
 @pytest.mark.no_servers
 @pytest.mark.parametrize("flag", [events.RATE_STALE, events.UNPRICED, events.TIER_UNPRICED])
 def test_an_answer_whose_price_alone_is_doubtful_is_kept(flag: str) -> None:
-    recording = Recording(SLOT)
+    recording = Recording(SLOT, Room(bytes_max=2 * BYTES_MAX))
     recording.add_body(b"{}")
 
     assert entry_of(recording, replace(SERVED, flags=(flag,))) is not None
@@ -323,7 +323,7 @@ def test_an_answer_whose_price_alone_is_doubtful_is_kept(flag: str) -> None:
 @pytest.mark.no_servers
 @pytest.mark.parametrize("status", [0, 201, 206, 400, 500])
 def test_an_answer_with_another_status_is_not_kept(status: int) -> None:
-    recording = Recording(SLOT)
+    recording = Recording(SLOT, Room(bytes_max=2 * BYTES_MAX))
     recording.add_body(b"{}")
 
     assert entry_of(recording, replace(SERVED, status=status)) is None
@@ -331,7 +331,7 @@ def test_an_answer_with_another_status_is_not_kept(status: int) -> None:
 
 @pytest.mark.no_servers
 def test_an_answer_that_is_too_large_is_forgotten_at_once() -> None:
-    recording = Recording(SLOT)
+    recording = Recording(SLOT, Room(bytes_max=2 * BYTES_MAX))
     for _ in range(BYTES_MAX // 2**16 + 1):
         recording.add_sound(bytes(2**16))
 
@@ -352,11 +352,38 @@ def test_an_answer_that_is_too_large_is_forgotten_at_once() -> None:
     ],
 )
 def test_an_answer_that_tells_of_an_error_is_not_kept(told: object, is_kept: bool) -> None:
-    whole, streamed = Recording(SLOT), Recording(SLOT)
+    whole, streamed = (
+        Recording(SLOT, Room(bytes_max=2 * BYTES_MAX)),
+        Recording(SLOT, Room(bytes_max=2 * BYTES_MAX)),
+    )
     whole.add_body(orjson.dumps(told))
     streamed.add_event(b"data: " + orjson.dumps(told) + b"\n\n", only_usage=False)
 
     assert [entry_of(each) is not None for each in (whole, streamed)] == [is_kept, is_kept]
+
+
+@pytest.mark.no_servers
+def test_answers_on_their_way_hold_no_more_memory_than_there_is_room_for() -> None:
+    room = Room(bytes_max=10)
+    first, second = Recording(SLOT, room), Recording(SLOT, room)
+    first.add_sound(b"12345678")
+    second.add_sound(b"123")
+
+    assert entry_of(second) is None
+    assert entry_of(first) is not None
+    assert room.take(10)
+
+
+@pytest.mark.no_servers
+def test_an_answer_that_nobody_keeps_gives_its_room_back() -> None:
+    room = Room(bytes_max=10)
+    failed, wrong = Recording(SLOT, room), Recording(SLOT, room)
+    failed.add_sound(b"12345")
+    wrong.add_sound(b"12345")
+    wrong.add_body(b'{"error": 1}')
+    del failed
+
+    assert room.take(10)
 
 
 # --- Streams -------------------------------------------------------------------------------
