@@ -4,7 +4,7 @@ What a caller is told when a request is not served: OpenAI's error shape, with a
 GatewayError
 ├── Unauthorized, KeyBlocked, KeyExpired, EndUserBlocked,
 │   AccountClosed, ModelForbidden                                            who asks
-├── InvalidRequest, ModelNotFound, RouteNotServed, NoDeploymentForTags, ModelUnpriced,
+├── InvalidRequest, ModelNotFound, UnknownRoute, RouteNotServed, NoDeploymentForTags, ModelUnpriced,
 │   UnboundedRequest, NoExchangeRate                          what is asked
 ├── FileUnknown, FileInUse, TooManyFiles, BatchUnknown        files and batches
 ├── BodyTooLarge, BodyTooSlow, BodyEncoded,
@@ -117,6 +117,10 @@ class BodyEncoded(GatewayError):
 
 class ModelNotFound(GatewayError):
     status, code = 404, "model_not_found"
+
+
+class UnknownRoute(GatewayError):
+    status, code = 404, "unknown_route"
 
 
 class RouteNotServed(GatewayError):

@@ -1,4 +1,4 @@
-from django.urls import path, re_path
+from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
 from gateway import views
@@ -29,7 +29,7 @@ urlpatterns = [
         for route in ROUTES
         for each in paths_of(route)
     ),
-    re_path(AZURE_PATH, inference, name="azure-deployment"),
+    path(AZURE_PATH, inference, name="azure-deployment"),
     path("v1/estimate", estimate, name="estimate"),
     path("estimate", estimate, name="estimate-bare"),
     path("v1/models", views.Models.as_view(), name="models"),

@@ -23,7 +23,7 @@ from gateway import estimates, identity, pipeline, process, queries
 from gateway.attempt import Reply, Streamed
 from gateway.begun import BEGUN, Begun
 from gateway.catalogue import read_catalogue
-from gateway.errors import GatewayError, RequestNotFound, Unauthorized
+from gateway.errors import GatewayError, RequestNotFound, Unauthorized, UnknownRoute
 from gateway.pipeline import Inbound
 from gateway.routes import CHAT, find
 
@@ -58,9 +58,10 @@ class Inference(GatewayView):
     """Every inference route through Django: same pipeline, same answers as the lane."""
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=OpenApiTypes.OBJECT, tags=["gateway"])
-    def post(self, request: Request, *_: str) -> HttpResponseBase:
+    def post(self, request: Request, **_: str) -> HttpResponseBase:
         found = find(request.path)
-        assert found is not None, "the URL conf routes no other paths here"
+        if found is None:
+            raise UnknownRoute(f"There is no {request.path[:200]} here.")
         inbound = Inbound(found.route, headers_of(request), body_of(request), found.model)
         return response_of(async_to_sync(_serve)(inbound, begun_of(request)))
 

@@ -84,8 +84,9 @@ ROUTES: Final = (
 )  # fmt: skip
 OTHER_PATHS: Final[Mapping[str, Route]] = {"/v2/rerank": RERANK}
 """Where some clients send the same."""
-AZURE_PATH: Final = r"^openai/deployments/([^/]{1,255})(/.+)$"
-_AZURE: Final = re.compile(AZURE_PATH)
+AZURE_PATH: Final = "openai/deployments/<str:model>/<path:rest>"
+"""The same for the URL conf."""
+_AZURE: Final = re.compile(r"/openai/deployments/([^/]{1,255})(/.+)")
 
 
 class Found(NamedTuple):
@@ -110,6 +111,6 @@ def find(path: str) -> Found | None:
     found = _BY_PATH.get(path)
     if found is not None or "/deployments/" not in path:
         return found
-    named = _AZURE.match(path.removeprefix("/"))
+    named = _AZURE.fullmatch(path)
     route = _BY_PATH.get(named[2]) if named else None
     return Found(route.route, unquote(named[1])) if named and route else None

@@ -397,3 +397,13 @@ def test_the_path_names_the_model_where_the_body_does_not(
 
     assert answer.status == 200
     assert orjson.loads(upstream.seen[0].body)["model"] == model
+
+
+def test_what_is_no_route_of_a_deployment_is_not_found(
+    stack: Stack, cast: Cast, upstream: Upstream, model: str
+) -> None:
+    answer = post(
+        stack.lane, cast.key("1").secret, {}, path=f"/openai/deployments/{model}/nothing/there"
+    )
+
+    assert (answer.status, answer.error["code"]) == (404, "unknown_route")
