@@ -10,26 +10,31 @@ estimate = csrf_exempt(views.Estimate.as_view())
 inference = csrf_exempt(views.Inference.as_view())
 
 batch_views = {
-    "files": batches.Files,
-    "files/<str:file_id>": batches.FileDetail,
-    "files/<str:file_id>/content": batches.FileContent,
-    "batches": batches.Batches,
-    "batches/<str:batch_id>": batches.BatchDetail,
-    "batches/<str:batch_id>/cancel": batches.BatchCancel,
+    "files": ("files", batches.Files),
+    "file-detail": ("files/<str:file_id>", batches.FileDetail),
+    "file-content": ("files/<str:file_id>/content", batches.FileContent),
+    "batches": ("batches", batches.Batches),
+    "batch-detail": ("batches/<str:batch_id>", batches.BatchDetail),
+    "batch-cancel": ("batches/<str:batch_id>/cancel", batches.BatchCancel),
 }
 
 urlpatterns = [
     *(
-        path(f"{before}{below}", csrf_exempt(view.as_view()), name=f"{before}{view.__name__}")
-        for below, view in batch_views.items()
-        for before in ("v1/", "", "openai/v1/")
+        path(f"v1/{below}", csrf_exempt(view.as_view()), name=name)
+        for name, (below, view) in batch_views.items()
+    ),
+    # The same at other paths: described once is enough.
+    *(
+        path(f"{before}{below}", csrf_exempt(view.as_view(schema=None)), name=f"{name}-{other}")
+        for name, (below, view) in batch_views.items()
+        for other, before in (("bare", ""), ("openai", "openai/v1/"))
     ),
     *(
         path(each.removeprefix("/"), inference, name=f"{route.name}{each}")
         for route in ROUTES
         for each in paths_of(route)
     ),
-    path(AZURE_PATH, inference, name="azure-deployment"),
+    path(AZURE_PATH, csrf_exempt(views.Inference.as_view(schema=None)), name="azure-deployment"),
     path("v1/estimate", estimate, name="estimate"),
     path("estimate", estimate, name="estimate-bare"),
     path("v1/models", views.Models.as_view(), name="models"),

@@ -71,7 +71,7 @@ class Files(GatewayView):
         )  # fmt: skip
         return json_of(files.told(file))
 
-    @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    @extend_schema(operation_id="v1_files_list", responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def get(self, request: Request) -> HttpResponseBase:
         rows = queries.files_of(identified(request))
         if purpose := request.query_params.get("purpose"):
@@ -124,7 +124,7 @@ class Batches(GatewayView):
         applicant = creating.applicant_for(wanted, file, caller)
         return response_of(async_to_sync(_create)(applicant, file, caller))
 
-    @extend_schema(responses=OpenApiTypes.OBJECT, tags=["gateway"])
+    @extend_schema(operation_id="v1_batches_list", responses=OpenApiTypes.OBJECT, tags=["gateway"])
     def get(self, request: Request) -> HttpResponseBase:
         rows = queries.batches_of(identified(request))
         return _page(

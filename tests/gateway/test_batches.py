@@ -1,10 +1,12 @@
 """Files and batches through both doors: held when they begin, charged once when they have ended."""
 
+import asyncio
 import io
 import math
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -19,11 +21,14 @@ from django.db import connections
 from budgets import storekeeper
 from budgets.changes import change
 from budgets.models import ApiKey
+from budgets.money import Units
+from budgets.reservations import BATCH_SECONDS, Admission, Demand, Hold
 from budgets.scripts import TAG
 from budgets.services.accounts import Terms
 from budgets.services.keys import Owner, issue_key, rotate_key
 from gateway.batches import reading
 from gateway.models import BatchState, GatewayBatch
+from gateway.process import GatewayProcess
 from gateway.services import create_deployment
 from spend.components import Component
 from spend.models import PriceRate, PriceVersion, SpendEvent
@@ -743,6 +748,41 @@ def test_lists_come_in_pages(stack: Stack, cast: Cast, model: str, provider: Bat
     assert [each["id"] for each in first["data"] + second["data"]] == made[::-1]
     assert (first["has_more"], second["has_more"]) == (True, False)
     assert (wrong.status, wrong.error["param"]) == (400, "limit")
+
+
+async def test_a_process_forgets_what_it_holds_for_batches_that_the_ledger_has(
+    stack: Stack, cast: Cast, model: str, provider: BatchProvider
+) -> None:
+    request = uuid.UUID(await asyncio.to_thread(settled_request, stack, cast, model, provider))
+    process = GatewayProcess()
+    others = [str(uuid.uuid4()) for _ in range(2)]
+    seconds = {str(request): BATCH_SECONDS, others[0]: BATCH_SECONDS, others[1]: 60}
+    for id, length in seconds.items():
+        demand = Demand(id, Units(1), Units(1), 0, "", length, b"{}")
+        process.store.holds[id] = Hold(demand, Admission(0, Units(1), Units(1)), "")
+
+    try:
+        await process._forget_charged()
+    finally:
+        await process.upstream.close()
+        await process.store.close()
+        process.database.close()
+        process._membership.close()
+
+    assert set(process.store.holds) == set(others)
+
+
+def settled_request(stack: Stack, cast: Cast, model: str, provider: BatchProvider) -> str:
+    """Return the request of a batch that is in the ledger."""
+
+    def work() -> None:
+        batch = begun(stack.lane, cast.key("1").secret, model)
+        provider.end(batch.upstream_id, [answered()])
+        found.append(str(in_ledger(batch).request_id))
+
+    found: list[str] = []
+    closing(work)()
+    return found[0]
 
 
 async def test_lines_of_any_length_are_split_with_one_in_memory() -> None:
