@@ -33,6 +33,8 @@ def test_every_field_of_every_endpoint_is_described(schema: dict[str, Any]) -> N
             names = {
                 each["name"] for each in described.get("parameters", ()) if each["in"] == "query"
             }
+        elif "requestBody" not in described:
+            names = set()
         else:
             content = described["requestBody"]["content"]["application/json"]["schema"]
             component = content["$ref"].rpartition("/")[2]
