@@ -173,9 +173,12 @@ def read_catalogue(*, today: date) -> Catalogue:
     """Read every deployment that is not blocked, with its prices, and the rates from now on."""
     version = version_of(GLOBAL_SCOPE)  # before what it labels
     groups: dict[str, list[Target]] = {}
-    deployments = Deployment.objects.filter(blocked=False).select_related("credential")
-    for deployment in deployments.order_by("id"):
-        groups.setdefault(deployment.model_name, []).append(_target(deployment))
+    found = Deployment.objects.filter(blocked=False).select_related("credential")
+    deployments = list(found.order_by("id"))
+    listed = pricebook.listed_all((each.provider, each.upstream_model) for each in deployments)
+    for each in deployments:
+        target = _target(each, listed.get((each.provider, each.upstream_model)))
+        groups.setdefault(each.model_name, []).append(target)
     return Catalogue(
         version,
         {name: tuple(group) for name, group in groups.items()},
@@ -210,7 +213,8 @@ def find_target(*, name: str, organization_id: int) -> Target | None:
     for wanted in ({"model_name": name}, {"upstream_model": name}):
         found = visible.filter(**wanted).order_by("-weight", "id").first()
         if found is not None:
-            return _target(found)
+            listed = pricebook.listed(provider=found.provider, name=found.upstream_model)
+            return _target(found, listed)
     return None
 
 
@@ -304,7 +308,7 @@ def _concrete(group: Iterable[Target], name: str) -> tuple[Target, ...]:
     return tuple(concrete(target, name=name) for target in group)
 
 
-def _target(deployment: Deployment) -> Target:
+def _target(deployment: Deployment, listed: Listed | None) -> Target:
     credential = deployment.credential
     return Target(
         public_id=deployment.public_id,
@@ -320,7 +324,7 @@ def _target(deployment: Deployment) -> Target:
         override=pricebook.overriding(
             deployment.price_override, reference=f"deployment:{deployment.public_id}"[:128]
         ),
-        listed=pricebook.listed(provider=deployment.provider, name=deployment.upstream_model),
+        listed=listed,
         input_tokens_max=deployment.input_tokens_max,
         output_tokens_max=deployment.output_tokens_max,
         created_at=deployment.created_at,

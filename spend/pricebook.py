@@ -1,13 +1,13 @@
 """Which price applies to a model of a provider, for whom and when."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import product
 from typing import Final
 
-from django.db.models import F, Prefetch
+from django.db.models import F, Prefetch, prefetch_related_objects
 from django.db.models.functions import Length
 
 from budgets.money import EXACT
@@ -173,16 +173,52 @@ def listed(*, provider: str, name: str) -> Listed | None:
     model = find_model(provider=provider, name=name)
     if model is None:
         return None
+    prefetch_related_objects([model], _all_prices())
+    return _listed(model)
+
+
+def listed_all(names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Listed]:
+    """Return what :func:`listed` returns for each (provider, name): four queries for all."""
+    wanted = set(names)
+    of_provider: dict[str, list[Model]] = {}
+    known = Model.objects.filter(provider__slug__in={provider for provider, _ in wanted})
+    for model in known.select_related("provider").order_by("id"):
+        of_provider.setdefault(model.provider.slug, []).append(model)
+    found = {pair: best_match(of_provider.get(pair[0], []), pair[1]) for pair in wanted}
+    matched = {pair: model for pair, model in found.items() if model is not None}
+    prefetch_related_objects(
+        list({id(each): each for each in matched.values()}.values()), _all_prices()
+    )
+    return {pair: _listed(model) for pair, model in matched.items()}
+
+
+def _all_prices() -> "Prefetch[str]":
     rates = Prefetch("rates", PriceRate.objects.order_by("component", "tier_from"))
-    versions = PriceVersion.objects.filter(model=model, replaced_by=None)
+    versions = PriceVersion.objects.filter(replaced_by=None).order_by("-effective_from")
+    return Prefetch("prices", versions.prefetch_related(rates))
+
+
+def _listed(model: Model) -> Listed:
+    """Return a model with its prices, which have been read."""
     return Listed(
         context_window=model.context_window,
         output_tokens_max=model.output_tokens_max,
-        versions=tuple(
-            version_of(each)
-            for each in versions.order_by("-effective_from").prefetch_related(rates)
-        ),
+        versions=tuple(map(version_of, model.prices.all())),
     )
+
+
+def best_match(models: Sequence[Model], name: str) -> Model | None:
+    """Return the model of that name, else of that other name, else of its longest prefix."""
+    for is_named in (lambda model: model.name == name, lambda model: name in model.other_names):
+        if named := sorted(filter(is_named, models), key=lambda model: len(model.name)):
+            return named[0]
+    prefixes = [
+        (len(prefix), model)
+        for model in models
+        for prefix in model.prefixes
+        if name.startswith(prefix)
+    ]
+    return max(prefixes, key=lambda match: match[0])[1] if prefixes else None
 
 
 def version_of(version: PriceVersion) -> Version:

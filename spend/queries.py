@@ -14,6 +14,7 @@ from budgets import money
 from budgets.models import Organization
 from spend import events
 from spend.models import Model, PriceRate, PriceVersion, SpendEvent
+from spend.pricebook import best_match
 
 ROWS_MAX: Final = 10_000
 DAYS_SUMMARIZED_MAX: Final = 366
@@ -125,7 +126,7 @@ def models_named(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Mode
     known = Model.objects.filter(provider__slug__in={provider for provider, _ in wanted})
     for model in known.select_related("provider").order_by("id"):
         of_provider.setdefault(model.provider.slug, []).append(model)
-    found = {pair: _best(of_provider.get(pair[0], []), pair[1]) for pair in wanted}
+    found = {pair: best_match(of_provider.get(pair[0], []), pair[1]) for pair in wanted}
     matched = {pair: model for pair, model in found.items() if model is not None}
     prefetch_related_objects(list(matched.values()), Prefetch("prices", versions))
     return matched
@@ -139,17 +140,3 @@ def price_in_force(
     own = [each for each in in_force if each.organization_id == organization_id]
     for_all = [each for each in in_force if each.organization_id is None]
     return next(iter([*reversed(own), *reversed(for_all)]), None)
-
-
-def _best(models: Sequence[Model], name: str) -> Model | None:
-    """Return the model of that name, else of that other name, else of its longest prefix."""
-    for is_named in (lambda model: model.name == name, lambda model: name in model.other_names):
-        if named := sorted(filter(is_named, models), key=lambda model: len(model.name)):
-            return named[0]
-    prefixes = [
-        (len(prefix), model)
-        for model in models
-        for prefix in model.prefixes
-        if name.startswith(prefix)
-    ]
-    return max(prefixes, key=lambda match: match[0])[1] if prefixes else None

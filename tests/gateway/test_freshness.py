@@ -6,13 +6,16 @@ Each test warms both web processes of both doors, makes one change, and asks eac
 
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from budgets.changes import change
@@ -20,6 +23,8 @@ from budgets.models import Budget, User
 from budgets.services import keys
 from budgets.services.accounts import Terms
 from budgets.services.keys import Issued, Owner, issue_key
+from gateway.catalogue import read_catalogue
+from gateway.services import create_deployment
 from tests.api_client import master
 from tests.conftest import Cast
 from tests.gateway.support import PER_REQUEST, Answer, chat
@@ -130,3 +135,24 @@ def test_the_next_request_obeys_a_blocked_key_a_blocked_team_and_a_shorter_model
     assert {answer.error["code"] for answer in forbidden} == {"model_not_allowed"}
     assert {answer.error["code"] for answer in blocked} == {"key_blocked"}
     assert statuses(again) == {200}
+
+
+def test_more_deployments_take_no_more_queries_to_read(cast: Cast) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            read_catalogue(today=datetime.now(UTC).date())
+        return len(captured)
+
+    create_deployment(values=_deployment(cast), api_key=None)
+    before = queries()
+    for _ in range(3):
+        create_deployment(values=_deployment(cast), api_key=None)
+
+    assert queries() == before
+
+
+def _deployment(cast: Cast) -> dict[str, Any]:
+    return {
+        "model_name": uuid.uuid4().hex, "provider": "openai", "upstream_model": "gpt-4o",
+        "api_base": "https://models.example.com/v1", "organization": cast.organization,
+    }  # fmt: skip
