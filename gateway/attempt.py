@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -233,10 +234,10 @@ class Attempt:
 
     async def _pass_error(self, response: Response) -> Reply:
         """A provider does not bill what it refuses: settle 0, and hand its words on."""
+        body = b""
         try:
-            body = await response.read(bytes_max=settings.GATEWAY_REPLY_BYTES_MAX)
-        except UpstreamBroke:
-            body = b""
+            with suppress(UpstreamBroke):
+                body = await response.read(bytes_max=settings.GATEWAY_REPLY_BYTES_MAX)
         finally:
             response.close()
             self._note_error(response, body)

@@ -1,5 +1,6 @@
 """How the answers of a route are read: their usage, and what was written in them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -37,15 +38,15 @@ class StreamUsage(Protocol):
     def reading(self) -> Reading | None: ...
 
 
-class Answers:
+class Answers(ABC):
     """
     Answers that are JSON, are not streamed, and tell their usage or nothing of it; each route has
     a class that says what differs.
     """
 
+    @abstractmethod
     def read(self, reply: Json, *, request: Json) -> Reading | None:
         """Return the usage of a whole answer, None if it tells none."""
-        raise NotImplementedError
 
     def read_opaque(self, body: bytes, *, request: Json, written: Written) -> Reading | None:
         """Return the usage of an answer that is no JSON object, or take what was written in it."""
@@ -53,10 +54,10 @@ class Answers:
         return None
 
     def stream(self, request: Json) -> StreamUsage:
-        """Return a reader of the usage of a stream."""
-        raise NotImplementedError
+        """Return a reader of the usage of a stream, which may come where none was asked for."""
+        return _LastTold(self, request)
 
-    def note(self, reply: Json, written: Written) -> None:
+    def note(self, reply: Json, written: Written) -> None:  # noqa: B027  # most write no text
         """Take what was written in a whole answer that tells no usage."""
 
     def is_content(self, data: bytes) -> bool:
@@ -70,6 +71,22 @@ class Answers:
         """Take what was written in an event; return what it says of the stream's course."""
         return SAYS_NOTHING
 
+    @abstractmethod
     def count_prompt(self, request: Json, *, model: str) -> int:
         """Return the tokens of a prompt whose usage nobody tells."""
-        raise NotImplementedError
+
+
+class _LastTold:
+    """Reads each event as if it were a whole answer; the last that tells usage counts."""
+
+    def __init__(self, answers: Answers, request: Json) -> None:
+        self._answers = answers
+        self._request = request
+        self._reading: Reading | None = None
+
+    def add(self, event: object) -> None:
+        if isinstance(event, dict):
+            self._reading = self._answers.read(event, request=self._request) or self._reading
+
+    def reading(self) -> Reading | None:
+        return self._reading

@@ -39,12 +39,19 @@ def store() -> Store:
 @pytest.fixture
 def attempt(store: Store) -> Attempt:
     target = SimpleNamespace(
-        upstream_model="gpt-4o", public_id="d", region="", serving=openai.PROVIDER
+        upstream_model="gpt-4o",
+        public_id="d",
+        region="",
+        serving=openai.PROVIDER,
+        api_base="http://upstream.example/v1",
+        sealed_secret=None,
+        cancels=True,
     )
     offer = SimpleNamespace(
         price=PRICE, ceiling=Decimal(10**6), body=Body(b"{}"), target=target, rate=exchange.SAME
     )
     admitted: Any = SimpleNamespace(
+        id="r",
         offer=offer,
         unasked=False,
         event=lambda outcome: outcome,
@@ -85,3 +92,28 @@ async def test_what_the_answer_told_is_settled_without_counting(
 
     assert (outcome.cost, outcome.flags) == (Decimal(11), ())
     assert store.settled == [outcome]
+
+
+async def test_an_error_whose_client_does_not_wait_for_its_end_is_settled(
+    attempt: Attempt, store: Store
+) -> None:
+    reading = asyncio.Event()
+
+    async def never(**_: object) -> bytes:
+        reading.set()
+        await asyncio.Event().wait()
+        return b""
+
+    async def post(*_: object, **__: object) -> Any:
+        return SimpleNamespace(status=503, headers={}, read=never, close=lambda: None)
+
+    attempt._process.upstream = SimpleNamespace(post=post)  # type: ignore[assignment]
+    asking = asyncio.create_task(attempt.run())
+    async with asyncio.timeout(10):
+        await reading.wait()
+        asking.cancel()
+        await store.has_settled.wait()
+
+    (outcome,) = store.settled
+    assert (outcome.cost, outcome.status) == (Decimal(0), 503)
+    assert outcome.flags == ("upstream_error",)

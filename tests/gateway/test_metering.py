@@ -1,6 +1,7 @@
 import asyncio
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -12,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.metering import Meter
+from gateway.routes import EMBEDDINGS, ROUTES
+from gateway.routes.route import Route
 from gateway.written import BYTES_KEPT_MAX, TEXTS_MAX
 from spend.components import Component
 from spend.counting import tokens
@@ -89,6 +92,37 @@ def test_nonsense_is_estimated_and_never_a_crash(meter: Meter, body: bytes) -> N
     meter.read_reply(body)
 
     assert "estimated" in meter.outcome(settled_at=NOW).flags
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"usage": {"input_tokens": 5}}'])
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "events"])
+async def test_whatever_an_upstream_answers_can_be_settled(
+    meter: Meter, route: Route, body: bytes, *, is_stream: bool
+) -> None:
+    meter = replace(meter, answers=route.answers)
+
+    if is_stream:
+        meter.read_event(body)
+    else:
+        meter.read_reply(body)
+    if meter.must_count:
+        await meter.count()
+
+    outcome = meter.outcome(settled_at=NOW)
+    assert meter.reading is not None or outcome.flags == ("estimated",)
+
+
+def test_a_stream_of_a_route_that_has_none_is_billed_by_its_last_usage(meter: Meter) -> None:
+    meter = replace(meter, answers=EMBEDDINGS.answers)
+
+    for tokens_told in (3, 90):
+        meter.read_event(json.dumps({"usage": {"prompt_tokens": tokens_told}}).encode())
+    meter.read_event(b'{"object": "list"}')
+    meter.read_event(b"[DONE]")
+
+    outcome = meter.outcome(settled_at=NOW)
+    assert (outcome.usage[Component.INPUT], outcome.flags) == (90, ())
 
 
 def test_a_stream_is_billed_by_its_last_usage(meter: Meter) -> None:
