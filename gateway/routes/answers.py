@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from gateway.written import Written
 from spend.usage import Reading
+from spend.usage.streams import LastTold
 
 Json = Mapping[str, Any]
 
@@ -55,7 +56,7 @@ class Answers(ABC):
 
     def stream(self, request: Json) -> StreamUsage:
         """Return a reader of the usage of a stream, which may come where none was asked for."""
-        return _LastTold(self, request)
+        return LastTold(self.read, request=request)
 
     def note(self, reply: Json, written: Written) -> None:  # noqa: B027  # most write no text
         """Take what was written in a whole answer that tells no usage."""
@@ -74,19 +75,3 @@ class Answers(ABC):
     @abstractmethod
     def count_prompt(self, request: Json, *, model: str) -> int:
         """Return the tokens of a prompt whose usage nobody tells."""
-
-
-class _LastTold:
-    """Reads each event as if it were a whole answer; the last that tells usage counts."""
-
-    def __init__(self, answers: Answers, request: Json) -> None:
-        self._answers = answers
-        self._request = request
-        self._reading: Reading | None = None
-
-    def add(self, event: object) -> None:
-        if isinstance(event, dict):
-            self._reading = self._answers.read(event, request=self._request) or self._reading
-
-    def reading(self) -> Reading | None:
-        return self._reading

@@ -13,6 +13,7 @@ from spend.components import Component
 from spend.usage import openai_chat
 from spend.usage.counts import NOTHING, Counts, inner, milliseconds, whole
 from spend.usage.reading import Reading, reading
+from spend.usage.streams import LastTold
 from spend.usage.tokens import input_classes, output_classes
 
 
@@ -29,20 +30,11 @@ def read(answer: object, *, request: Mapping[str, object] = NOTHING) -> Reading 
     return None if usage is None else reading(counts, usage)
 
 
-class Stream:
+class Stream(LastTold):
     """Reads the events of a streamed transcription: the last one has the usage."""
 
     def __init__(self, *, request: Mapping[str, object] = NOTHING) -> None:
-        self._request = request
-        self._reading: Reading | None = None
-
-    def add(self, event: object) -> None:
-        """Take over what an event tells."""
-        self._reading = read(event, request=self._request) or self._reading
-
-    def reading(self) -> Reading | None:
-        """Return what the events so far tell."""
-        return self._reading
+        super().__init__(read, request=request)
 
 
 def _tokens(counts: Counts, reported: Mapping[str, object]) -> dict[Component, int] | None:

@@ -1,17 +1,43 @@
-"""Keeps the last value of each field of what a stream reports."""
+"""What the streams of several shapes have in common."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
-from spend.usage.counts import whole
+from spend.usage.counts import inner, whole
+from spend.usage.reading import Reading
 
 DEPTH_MAX: Final = 6
 NAMES_MAX: Final = 100
 """How many fields of one object are kept: a stream must not fill the memory."""
 
 
+class Read(Protocol):
+    """Reads a whole answer."""
+
+    def __call__(
+        self, answer: Mapping[str, object], /, *, request: Mapping[str, object]
+    ) -> Reading | None: ...
+
+
+class LastTold:
+    """Reads each event as if it were a whole answer; the last one that tells a usage counts."""
+
+    def __init__(self, read: Read, *, request: Mapping[str, object]) -> None:
+        self._read = read
+        self._request = request
+        self._reading: Reading | None = None
+
+    def add(self, event: object) -> None:
+        """Take over what an event tells."""
+        self._reading = self._read(inner(event), request=self._request) or self._reading
+
+    def reading(self) -> Reading | None:
+        """Return what the events so far tell."""
+        return self._reading
+
+
 class Merged:
-    """A report that is told in pieces."""
+    """A report that is told in pieces: the last value of each field is kept."""
 
     def __init__(self) -> None:
         self.report: dict[str, object] = {}
