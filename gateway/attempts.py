@@ -14,12 +14,13 @@ from budgets.snapshots import KeySnapshot
 from gateway import admission
 from gateway.admission import Admitted
 from gateway.applicants import Applicant
-from gateway.attempt import Attempt, Reply
+from gateway.attempt import Attempt
 from gateway.choosing import NoneLeft
 from gateway.errors import GatewayError, LimitRefused, UpstreamFailed, UpstreamTimeout
 from gateway.ids import new_request_id
 from gateway.metrics import Flight
 from gateway.process import GatewayProcess
+from gateway.reply import Reply
 from gateway.reply_headers import of_attempts
 from gateway.routing.causes import Cause, cause_of_error
 from gateway.routing.fallbacks import Rule, next_models

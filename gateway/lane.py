@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from gateway import pipeline, process
-from gateway.attempt import Reply
 from gateway.departure import EXTENSION, Departure
 from gateway.pipeline import Inbound
+from gateway.reply import Reply
 from gateway.routes import find
 
 Message = MutableMapping[str, Any]

@@ -19,7 +19,6 @@ from budgets.errors import StoreUnavailable
 from budgets.snapshots import KeySnapshot
 from gateway import error_shapes, identity, metrics, refusals, reply_headers
 from gateway.applicants import Applicant
-from gateway.attempt import Reply
 from gateway.attempts import Attempts
 from gateway.caching import hits
 from gateway.caching.controls import controls_of
@@ -28,6 +27,7 @@ from gateway.errors import GatewayError, InternalError
 from gateway.ids import new_request_id
 from gateway.metrics import Flight
 from gateway.process import GatewayProcess
+from gateway.reply import Reply
 from gateway.routes.route import Route
 
 log = logging.getLogger(__name__)

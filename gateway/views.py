@@ -20,11 +20,11 @@ from rest_framework.views import APIView
 from budgets import keys, snapshots
 from budgets.snapshots import KeySnapshot
 from gateway import estimates, identity, pipeline, process, queries
-from gateway.attempt import Reply, Streamed
 from gateway.begun import BEGUN, Begun
 from gateway.catalogue import read_catalogue
 from gateway.errors import GatewayError, RequestNotFound, Unauthorized, UnknownRoute
 from gateway.pipeline import Inbound
+from gateway.reply import Reply, Streamed
 from gateway.routes import CHAT, find
 
 

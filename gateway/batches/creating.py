@@ -22,7 +22,6 @@ from budgets.errors import StoreUnavailable
 from gateway import admission, refusals, reply_headers
 from gateway.admission import Admitted
 from gateway.applicants import Applicant
-from gateway.attempt import Reply
 from gateway.batches import files, services, upstreams
 from gateway.batches.files import Caller
 from gateway.batches.lines import ROUTES
@@ -39,6 +38,7 @@ from gateway.ids import new_request_id
 from gateway.models import BatchState, GatewayBatch, GatewayFile, Purpose
 from gateway.process import GatewayProcess
 from gateway.providers.provider import BATCHES
+from gateway.reply import Reply
 from gateway.routes import fields as read
 from gateway.routes.asked import JSON, Asked, Together
 from gateway.routes.fields import Headers

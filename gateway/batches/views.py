@@ -15,7 +15,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
-from gateway.attempt import Reply
 from gateway.batches import creating, files, lines, queries, reading, services, upstreams
 from gateway.batches.creating import with_our_ids
 from gateway.batches.files import Caller, Content
@@ -25,6 +24,7 @@ from gateway.errors import InvalidRequest, UpstreamFailed
 from gateway.models import BatchState, Deployment, GatewayBatch, GatewayFile, Purpose
 from gateway.process import current
 from gateway.providers.provider import BATCHES, FILES
+from gateway.reply import Reply
 from gateway.routes import forms
 from gateway.views import (
     GatewayView,

@@ -20,7 +20,6 @@ from budgets.snapshots import KeySnapshot
 from gateway import admission, applicants, metrics, reply_headers
 from gateway.admission import Candidate, Held
 from gateway.applicants import Applicant, Known
-from gateway.attempt import Reply
 from gateway.caching.entries import Entry
 from gateway.caching.replay import Replay
 from gateway.caching.store import CacheAway
@@ -29,6 +28,7 @@ from gateway.errors import GatewayError
 from gateway.metrics import Flight
 from gateway.offers import PERCENT, Offer
 from gateway.process import GatewayProcess
+from gateway.reply import Reply
 from gateway.routing import tags
 from gateway.routing.strategies import Why
 from spend import events, pricing
