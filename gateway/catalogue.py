@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 
 from budgets import snapshots
 from budgets.contexts import PathAccount, Terms
+from budgets.model_lists import WILDCARD
 from budgets.models import AccountKind
 from budgets.snapshots import GLOBAL_SCOPE, version_of
 from gateway import providers
@@ -164,7 +165,6 @@ class Catalogue:
         return tuple((account, self.terms.get(account.id, ())) for account in accounts)
 
 
-WILDCARD: Final = "*"
 FOUND_MAX: Final = 10_000
 EMPTY = Catalogue(version=-1, groups={})
 
