@@ -1,9 +1,9 @@
 """
 What accounts have spent, as people and programs are shown it: many accounts at once.
 
-The live counter of the running period, else the period's total; without a duration the lifetime.
-A handful of queries and trips to the live store, however many accounts. A live store that is away
-makes the figures older, and they say so.
+The live counter of the running period, else the period's total and what the stream holds beyond
+it; without a duration the lifetime. A handful of queries and trips to the live store, however many
+accounts. A live store that is away makes the figures older, and they say so.
 """
 
 from collections import defaultdict
@@ -14,15 +14,18 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Q
 from redis.exceptions import RedisError
 
-from budgets import in_force, money, periods, storekeeper
-from budgets.models import Account, Budget, Partition, PeriodTotal
+from budgets import in_force, money, periods, store_answers, storekeeper
+from budgets.models import Account, Budget, Partition
 from budgets.periods import FOREVER, Period
-from budgets.storekeeper import PARTITION, Counter, Reservation
+from budgets.storekeeper import PARTITION, Counter, Entry, Reservation
 
 ZERO: Final = Decimal(0)
+UNRECORDED_MAX: Final = 1_000
+"""So many events of the stream are read where a counter is not loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,13 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class _Spending:
-    """What is known of spending: by the live store, and by the ledger as of a time."""
+    """What is known of spending: by the live store, and by ledger and stream as of a time."""
 
     counters: Mapping[UUID, list[Counter]]
     totals: Mapping[tuple[UUID, Period], int]
-    recorded_until: datetime | None
+    unrecorded: Mapping[UUID, list[Entry]]
+    """Events by account that ``totals`` do not hold yet."""
+    known_until: datetime | None
     at: datetime
     is_live: bool
     held: Mapping[UUID, list[Reservation]]
@@ -109,10 +114,11 @@ class _Spending:
 
     def spend(self, id: UUID, period: Period, currency: str) -> tuple[Decimal, datetime | None]:
         """Return what was spent in a period, and when that was true."""
-        live = self.live(id, period)
-        if live is None:
-            return self.total(id, period, currency), self.recorded_until
-        return money.to_decimal(live.spent, currency=currency), self.at
+        if (live := self.live(id, period)) is not None:
+            return money.to_decimal(live.spent, currency=currency), self.at
+        beyond = [each for each in self.unrecorded.get(id, ()) if each.admitted_at in period]
+        units = self.totals.get((id, period), 0) + sum(each.amount for each in beyond)
+        return money.to_decimal(units, currency=currency), self.known_until
 
 
 def view_of(budget: Budget, *, at: datetime) -> BudgetView:
@@ -201,15 +207,30 @@ def _figures(
 def _spending(ids: list[UUID], wanted: Collection[tuple[UUID, Period]], at: datetime) -> _Spending:
     # The store before the totals: what is recorded in between is then counted, not missed.
     partition = Partition.objects.get(number=PARTITION)
+    counters: dict[UUID, list[Counter]] = {}
+    stream: list[Entry] = []
+    held: dict[UUID, list[Reservation]] = {}
+    known_until = _recorded_at(partition.position)
     try:
-        is_open = storekeeper.is_open(partition)
-        counters = storekeeper.counters_of(ids) if is_open else {}
-        unrecorded = storekeeper.read_stream(after=partition.position, count=1) if is_open else None
-        held = _held() if is_open and _lacks_one(counters, wanted) else {}
+        if is_open := storekeeper.is_open(partition):
+            counters = storekeeper.counters_of(ids)
+            lacks_one = _lacks_one(counters, wanted)
+            stream, known_until = _stream(
+                after=partition.position, count=UNRECORDED_MAX if lacks_one else 1, at=at
+            )
+            held = _held() if lacks_one else {}
     except RedisError:
-        is_open, counters, unrecorded, held = False, {}, None, {}
-    recorded_until = _recorded_until(partition.position, unrecorded, at)
-    return _Spending(counters, _totals(ids, at), recorded_until, at, is_open, held)
+        is_open, counters = False, {}
+    totals, position = _totals(ids, at)
+    return _Spending(
+        counters=counters,
+        totals=totals,
+        unrecorded=_by_account(each for each in stream if each.is_after(position)),
+        known_until=known_until,
+        at=at,
+        is_live=is_open,
+        held=held,
+    )
 
 
 def _lacks_one(
@@ -227,21 +248,45 @@ def _held() -> dict[UUID, list[Reservation]]:
     return held
 
 
-def _recorded_until(
-    position: str,
-    unrecorded: Sequence[storekeeper.Entry | storekeeper.Unreadable] | None,
-    at: datetime,
-) -> datetime | None:
-    """Return up to when the ledger knows everything; None where nothing can tell."""
-    if unrecorded == []:
-        return at
-    known = unrecorded[0].position if unrecorded else position
-    ms = int(known.partition("-")[0])
+def _stream(*, after: str, count: int, at: datetime) -> tuple[list[Entry], datetime | None]:
+    """Return the next events after a position, and up to when they and what is before tell all."""
+    read = storekeeper.read_stream(after=after, count=count)
+    known_until = _recorded_at(read[-1].position) if len(read) == count else at
+    return [each for each in read if isinstance(each, Entry)], known_until
+
+
+def _by_account(entries: Iterable[Entry]) -> dict[UUID, list[Entry]]:
+    found: dict[UUID, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        for account in entry.all_accounts:
+            found[account].append(entry)
+    return found
+
+
+def _recorded_at(position: str) -> datetime | None:
+    """Return when an event came to the stream; None where nothing ever has."""
+    ms, _ = store_answers.order_of(position)
     return periods.from_milliseconds(ms) if ms else None
 
 
-def _totals(ids: list[UUID], at: datetime) -> dict[tuple[UUID, Period], int]:
-    rows = PeriodTotal.objects.filter(
-        account__in=ids, period_start__lte=at, period_end__gt=at
-    ).values_list("account_id", "period_start", "period_end", "amount_units")
-    return {(account, Period(start, end)): amount for account, start, end, amount in rows}
+def _totals(ids: list[UUID], at: datetime) -> tuple[dict[tuple[UUID, Period], int], str]:
+    """Return the totals of the periods that run, and the position that they were recorded up to."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT partition.position, total.account_id, total.period_start, total.period_end,
+                   total.amount_units
+            FROM budgets_partition partition
+            LEFT JOIN budgets_periodtotal total ON total.account_id = ANY(%(ids)s)
+                 AND total.period_start <= %(at)s AND %(at)s < total.period_end
+            WHERE partition.number = %(number)s
+            """,
+            {"ids": ids, "at": at, "number": PARTITION},
+        )
+        rows = cursor.fetchall()
+    totals = {
+        (account, Period(start, end)): int(amount)
+        for _, account, start, end, amount in rows
+        if account is not None
+    }
+    return totals, rows[0][0]

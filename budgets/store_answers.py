@@ -1,4 +1,4 @@
-"""Reads what the reserve script answers."""
+"""Reads what the live store answers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -32,6 +32,12 @@ _REFUSALS: Final[Mapping[bytes, type[Exception]]] = {
     b"full": StoreFull,
     b"closed": StoreClosed,
 }
+
+
+def order_of(position: str) -> tuple[int, int]:
+    """Read an id of the stream, ``milliseconds-sequence``; later ones are greater."""
+    milliseconds, sequence = position.split("-")
+    return int(milliseconds), int(sequence)
 
 
 def admission_of(detail: Sequence[bytes]) -> Admission:

@@ -18,7 +18,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from budgets import periods, scripts
+from budgets import periods, scripts, store_answers
 from budgets.livestore import TOMBSTONE_MS
 from budgets.models import ConfigVersion, Enforcement, Partition
 from budgets.money import Units
@@ -62,6 +62,10 @@ class Entry:
     @property
     def all_accounts(self) -> tuple[UUID, ...]:
         return self.path + self.model_path
+
+    def is_after(self, position: str) -> bool:
+        """Return whether it came to the stream after what is there."""
+        return store_answers.order_of(self.position) > store_answers.order_of(position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from budgets import store_answers
 from budgets.money import Units
 
 
@@ -63,7 +64,7 @@ class Unconfirmed:
     def settled(self, id: str, *, entry: str) -> None:
         event = self._sending.pop(id, None) or self._unknown.pop(id, None)
         if event is not None:
-            self._settled[id] = (_order(entry), event)
+            self._settled[id] = (store_answers.order_of(entry), event)
 
     def forget(self, ids: Iterable[str]) -> None:
         """Drop events that the ledger has, whatever became of them in the live store."""
@@ -76,14 +77,9 @@ class Unconfirmed:
 
     def forget_up_to(self, position: str) -> None:
         """Drop every event whose stream entry the ledger has."""
-        recorded = _order(position)
+        recorded = store_answers.order_of(position)
         while self._settled:
             id, (entry, _) = next(iter(self._settled.items()))
             if entry > recorded:
                 return
             del self._settled[id]
-
-
-def _order(entry: str) -> tuple[int, int]:
-    ms, sequence = entry.split("-")
-    return int(ms), int(sequence)

@@ -123,7 +123,7 @@ def _counters(view: StoreView, position: str) -> Iterator[Difference]:
             for entry in view.entries
             if account in entry.all_accounts
             and entry.admitted_at in counter.period
-            and _order(entry.position) > _order(position)
+            and entry.is_after(position)
         )
         where = f"account {account}, {counter.period.start:%Y-%m-%d}–{counter.period.end:%Y-%m-%d}"
         if counter.spent != in_ledger + unrecorded:
@@ -224,8 +224,3 @@ def _count(sql: str) -> int:
         cursor.execute(sql)
         (count,) = cursor.fetchone()
     return int(count)
-
-
-def _order(position: str) -> tuple[int, int]:
-    ms, sequence = position.split("-")
-    return int(ms), int(sequence)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -13,7 +13,9 @@ from redis.exceptions import ConnectionError as StoreAway
 
 from budgets import storekeeper
 from budgets.models import ApiKey, Organization, Partition
+from budgets.money import Units
 from budgets.periods import FOREVER, Period, period_at, zone_of
+from budgets.storekeeper import Entry
 from tests.api_client import live_counter, master, new_id, spend
 from tests.conftest import Cast
 
@@ -62,6 +64,33 @@ def test_without_a_counter_spend_is_the_periods_total(cast: Cast) -> None:
     told = told_of(key)
     assert told["spend"] == Decimal("0.25")
     assert told["total_spend"] == Decimal("1.25")
+
+
+def test_without_a_counter_what_the_ledger_does_not_have_yet_counts_too(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = Organization.objects.get(public_id="default")
+    key = api().made("/key/generate", max_budget=9, budget_duration="1mo")
+    account, now = account_of(key["token"]), datetime.now(UTC)
+    spend(default, [account], "0.25")
+    recorded = Partition.objects.get(number=storekeeper.PARTITION).position
+    stream = [
+        settled(recorded, account, 10, at=now),
+        settled("9999999999998-1", account, 2, at=now),
+        settled("9999999999998-2", account, 5, at=now - timedelta(days=40)),
+        settled("9999999999999-0", uuid4(), 7, at=now),
+    ]
+    monkeypatch.setattr(storekeeper, "read_stream", lambda *, after, count: stream[:count])
+
+    assert told_of(key)["spend"] == Decimal("2.25")
+
+
+def settled(position: str, account: UUID, amount: int, *, at: datetime) -> Entry:
+    """Return an event of the stream; the amount is in whole dollars."""
+    return Entry(
+        position=position, id=str(uuid4()), amount=Units(amount * NANO), admitted_at=at,
+        path=(account,), kind="usage", payload=b"{}",
+    )  # fmt: skip
 
 
 def test_without_a_duration_spend_is_the_lifetime(cast: Cast) -> None:

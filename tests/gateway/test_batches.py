@@ -764,6 +764,7 @@ async def test_a_process_forgets_what_it_holds_for_batches_that_the_ledger_has(
     try:
         await process._forget_charged()
     finally:
+        await process.database.run(connections.close_all)
         await process.upstream.close()
         await process.store.close()
         process.database.close()
