@@ -28,9 +28,10 @@ def deployment() -> Deployment:
 
 
 def new_deployment(**fields: Any) -> Deployment:
-    name = uuid.uuid4().hex[:12]
+    # Of those that other tests have left, the page shows the first two hundred by name.
+    name = f"0-{uuid.uuid4().hex[:12]}"
     row = {
-        "model_name": f"model-{name}", "provider": f"p-{name}", "upstream_model": "m",
+        "model_name": name, "provider": f"0p-{name}", "upstream_model": "m",
         "api_base": "https://example.com/v1",
     }  # fmt: skip
     return Deployment.objects.create(**(row | fields))

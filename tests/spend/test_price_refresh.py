@@ -123,8 +123,11 @@ def test_without_an_address_nothing_is_asked(server: Server, settings: LazySetti
         (with_body(litellm_with('"NaN"')), "invalid"),
         (with_body(b"[" * 200_000), "invalid"),
     ],
-    ids=str,
-)
+    ids=[
+        "not-there", "broken", "cut-short", "a-file", "another-protocol", "a-page", "below-zero",
+        "no-number", "too-deep",
+    ],
+)  # fmt: skip
 def test_a_list_that_does_not_come_or_is_none_is_counted_and_breaks_nothing(
     answer: Answer, outcome: str, server: Server
 ) -> None:
