@@ -6,7 +6,7 @@ SYNC := UV_HTTP_TIMEOUT=180 UV_SYSTEM_CERTS=1 UV_PROJECT_ENVIRONMENT=.venv \
 	UV_PYTHON_DOWNLOADS=never $(BIN)/uv sync --frozen --quiet
 # How long `make fuzz` looks.
 SECONDS ?= 1800
-# So many processes run the tests, each on servers of its own; what takes longest comes early.
+# So many processes run the tests, each on servers of its own.
 PROCESSES ?= 2
 
 .PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \

@@ -1,6 +1,8 @@
 """The ASGI application: the gateway's lane, then Django; and the gateway's life in this process."""
 
 import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 
 import django
 
@@ -11,9 +13,13 @@ from django.conf import settings  # noqa: E402  # Django must be set up first
 from django.core.asgi import get_asgi_application  # noqa: E402
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 
+from costplatform.connections import LANE  # noqa: E402
 from gateway import lane, process  # noqa: E402
 from gateway.begun import BEGUN, Begun  # noqa: E402
-from gateway.lane import Message, Receive, Send  # noqa: E402
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 # The lane believes no proxy anything, and needs not: it looks at keys alone.
 _django = ProxyHeadersMiddleware(
@@ -23,13 +29,7 @@ _django = ProxyHeadersMiddleware(
 
 
 async def http(scope: Message, receive: Receive, send: Send) -> None:
-    if settings.GATEWAY_LANE and lane.takes(scope):
-        await lane.app(scope, receive, send)
-    else:
-        await _through_django(scope, receive, send)
-
-
-async def _through_django(scope: Message, receive: Receive, send: Send) -> None:
+    """Serve through Django; what the lane takes does not come here."""
     begun = Begun()
     try:
         await _django({**scope, BEGUN: begun}, receive, send)  # type: ignore[arg-type]  # its stubs want a dict
@@ -43,6 +43,8 @@ async def lifespan(scope: Message, receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             await process.start()
+            if settings.GATEWAY_LANE:
+                scope["state"][LANE] = lane
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await process.stop()

@@ -8,8 +8,10 @@ refused here never reaches the application, through neither door; see ``docs/ref
 import asyncio
 import time
 from enum import Enum, auto
+from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
+from urllib.parse import unquote
 
 import httptools
 import uvicorn
@@ -17,8 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from costplatform import heads
 from costplatform.crowd import Crowd
-from gateway import departure, metrics
-from gateway.departure import Departure
+from costplatform.exchange import Exchange
+from gateway import metrics
 from gateway.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -39,6 +41,20 @@ LINGER_SECONDS: Final = 2.0
 """A refused client may still send, and is not listened to: closed at once it might miss why."""
 DELIVERY_SECONDS_MAX: Final = 600.0
 """How long a client may take for the rest of an answer that is complete."""
+
+
+LANE: Final = "costplatform.lane"
+"""Under this name the application leaves a :class:`Lane` in its state, if it has one."""
+
+
+class Lane(Protocol):
+    """What serves hot requests without ASGI."""
+
+    def takes(self, method: bytes, path: str) -> object | None:
+        """Return what it knows such a request as, None if it is none of its own."""
+
+    async def serve(self, caller: Exchange, found: Any) -> None:
+        """Serve one."""
 
 
 class Stage(Enum):
@@ -78,7 +94,9 @@ class Connection(HttpToolsProtocol):
         self._is_heard = True
         self._unread_bytes = 0
         self._unread_since = 0.0
-        self._departure: Departure | None = None
+        self._lane = cast("Lane | None", app_state.get(LANE))
+        self._found: object | None = None
+        """What the lane knows the request as; None if it goes through the application."""
 
     # --- What the crowd asks ---------------------------------------------------------------
 
@@ -116,14 +134,19 @@ class Connection(HttpToolsProtocol):
             self._look_at_rest(seconds)
 
     def _look_at_rest(self, seconds: float) -> None:
-        """Uvicorn ends idle connections, but not those that send blank lines for ever."""
         if self.transport.get_write_buffer_size():
             if seconds > DELIVERY_SECONDS_MAX:
                 self.cut(reason=metrics.UNREAD)
         elif self._stage is Stage.LINGER and seconds > LINGER_SECONDS:
             self.transport.abort()
-        elif self._stage is Stage.IDLE and seconds > self._limits.idle_seconds + 1:
+        elif self._stage is Stage.IDLE and seconds > self._limits.idle_seconds:
+            self._end_idle()
+
+    def _end_idle(self) -> None:
+        if self._wire_bytes:  # blank lines, for ever
             self.cut(reason=metrics.SILENT)
+        else:
+            self.transport.close()
 
     def _look_at_body(self, seconds: float) -> None:
         if self.flow.read_paused:
@@ -157,8 +180,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._forget()
-        if self._departure is not None:
-            self._departure.happened()
+        if isinstance(self.cycle, Exchange):
+            self.cycle.gone()
 
     def data_received(self, data: bytes) -> None:
         if not self._is_heard:
@@ -202,11 +225,27 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             self._check_upgrade(announced)
         self._enter(Stage.BODY)
-        super().on_headers_complete()
-        self._departure = Departure()
-        self.scope["extensions"] = {departure.EXTENSION: self._departure}  # type: ignore[dict-item]  # of our own kind
+        self._found = self._in_lane()
+        if self._found is None:
+            super().on_headers_complete()
+        else:
+            self._begin_exchange()
         # Trailers are told as headers are, and must not become any: a proxy has not seen them.
         self.headers = [*self.headers] if self.parser.should_upgrade() else []
+
+    def _in_lane(self) -> object | None:
+        """Return what the lane knows the request as, None if it goes through the application."""
+        if self._lane is None or self.parser.should_upgrade():
+            return None
+        path = self.url if self.url.startswith(b"/") else httptools.parse_url(self.url).path
+        text = path.partition(b"?")[0].decode("latin-1")
+        return self._lane.takes(self.parser.get_method(), unquote(text) if "%" in text else text)
+
+    def _begin_exchange(self) -> None:
+        version = self.parser.get_http_version()
+        self.cycle = Exchange(self, headers=self.headers, version=version)
+        if self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -218,11 +257,20 @@ class Connection(HttpToolsProtocol):
             if largest is self:
                 raise error
             largest._refuse(error)  # noqa: SLF001  # of the same class
-        super().on_body(body)
+        if self._found is None:
+            super().on_body(body)
+        else:
+            cast("Exchange", self.cycle).received += body
 
     def on_message_complete(self) -> None:
         self._stage = Stage.ANSWER
-        super().on_message_complete()
+        if self._found is None or self._lane is None:
+            super().on_message_complete()
+            return
+        exchange = cast("Exchange", self.cycle)
+        task = self.loop.create_task(exchange.run(partial(self._lane.serve, found=self._found)))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         was_whole = self._stage is Stage.ANSWER
@@ -230,9 +278,16 @@ class Connection(HttpToolsProtocol):
             self._enter(Stage.IDLE)
         self._release()
         self._wire_bytes = 0
-        super().on_response_complete()
+        # As uvicorn's, without a timer for each request and without pipelining: we look at both.
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
         if not was_whole:
             self._linger()
+
+    def defaults(self) -> bytes:
+        """Return the headers that every answer has, each with its line break."""
+        return b"".join(b"%b: %b\r\n" % each for each in self.server_state.default_headers)
 
     # --- Ends --------------------------------------------------------------------------------
 

@@ -1,36 +1,42 @@
-"""The first door: a bare ASGI application for the hot routes, before Django and without it."""
+"""The first door: the hot routes, before Django and without it, at the server's own connection."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from gateway import pipeline, process
-from gateway.departure import EXTENSION, Departure
 from gateway.pipeline import Inbound
-from gateway.reply import Reply
-from gateway.routes import find
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from gateway.reply import Reply, Streamed
+from gateway.routes import Found, find
 
 
-class ClientGone(Exception):
-    """The client closed the connection before its request was whole."""
+class Caller(Protocol):
+    """Who has sent a whole request, and is answered once: at once, or by a stream."""
+
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+
+    def when_gone(self, call: Callable[[], object] | None) -> None:
+        """Have this called when the client goes, or has gone; None calls nobody any more."""
+
+    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None: ...
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the head of a stream."""
+
+    async def pass_on(self, piece: bytes) -> None:
+        """Send a piece of it, as soon as the client takes more."""
+
+    def end(self) -> None: ...
 
 
-def takes(scope: Message) -> bool:
-    """Return whether this request comes through the lane."""
-    return scope["type"] == "http" and scope["method"] == "POST" and bool(find(scope["path"]))
+def takes(method: bytes, path: str) -> Found | None:
+    """Return the route of a request that comes through the lane, None for all others."""
+    return find(path) if method == b"POST" else None
 
 
-async def app(scope: Message, receive: Receive, send: Send) -> None:
+async def serve(caller: Caller, found: Found) -> None:
     """Serve one request; when its client goes away, stop serving it and let it be settled."""
-    try:
-        body = await _read_body(receive)
-    except ClientGone:
-        return
-    departure: Departure = scope["extensions"][EXTENSION]
     serving = asyncio.current_task()
     assert serving is not None, "a server runs each request in a task"
     has_gone = False
@@ -39,56 +45,36 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         nonlocal has_gone
         has_gone = serving.cancel()
 
-    departure.call(leave)
+    caller.when_gone(leave)
     try:
-        await _serve(_inbound(scope, body), send)
+        await _answer(
+            caller, await pipeline.serve(_inbound(caller, found), process=process.current())
+        )
     except asyncio.CancelledError:
         if not has_gone:
             raise  # the server ends what has run for too long
     finally:
-        departure.call(None)
+        caller.when_gone(None)
 
 
-async def _serve(inbound: Inbound, send: Send) -> None:
-    await send_reply(await pipeline.serve(inbound, process=process.current()), send)
-
-
-async def send_reply(reply: Reply, send: Send) -> None:
-    """Send an answer; a stream is closed wherever it ends."""
-    headers = [
-        (name.encode("latin-1"), value.encode("latin-1", "replace"))
-        for name, value in reply.headers.items()
-    ]
+async def _answer(caller: Caller, reply: Reply) -> None:
     if reply.stream is None:
-        headers.append((b"content-length", str(len(reply.body)).encode()))
-    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-    if reply.stream is None:
-        await send(start)
-        await send({"type": "http.response.body", "body": reply.body})
-        return
+        caller.answer(reply.status, reply.headers, reply.body)
+    else:
+        await _stream(caller, reply, reply.stream)
+
+
+async def _stream(caller: Caller, reply: Reply, stream: Streamed) -> None:
+    """Send a stream, and close it wherever it ends."""
     try:
-        await send(start)
-        async for piece in reply.stream:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        caller.begin(reply.status, reply.headers)
+        async for piece in stream:
+            await caller.pass_on(piece)
+        caller.end()
     finally:
-        await reply.stream.aclose()
+        await stream.aclose()
 
 
-async def _read_body(receive: Receive) -> bytes:
-    """Return the body; the server has seen to its size, and to how long it takes."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            return bytes(body)
-
-
-def _inbound(scope: Message, body: bytes) -> Inbound:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    found = find(scope["path"])
-    assert found is not None, "the lane takes no other paths"
-    return Inbound(found.route, headers, body, found.model)
+def _inbound(caller: Caller, found: Found) -> Inbound:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in caller.headers}
+    return Inbound(found.route, headers, caller.body, found.model)

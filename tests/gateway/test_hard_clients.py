@@ -195,3 +195,35 @@ def _request_id(said: bytes) -> str:
     found = re.search(rb"x-request-id: ([0-9a-f-]+)", said, re.IGNORECASE)
     assert found is not None, said
     return found[1].decode()
+
+
+def test_a_client_that_waits_to_be_told_to_go_on_is_told(strict: str, cast: Cast) -> None:
+    secret = cast.key("1").secret
+    body = json.dumps({"model": CHAT, "messages": HELLO}).encode()
+
+    said = exchange(
+        strict,
+        f"{POST}\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {secret}\r\nExpect: 100-continue\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode(),
+        body,
+    )
+
+    assert said.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+def test_a_stream_to_a_client_of_http_1_0_comes_without_chunks(stack: Stack, cast: Cast) -> None:
+    secret = cast.key("1").secret
+    body = json.dumps({"model": CHAT, "messages": HELLO, "stream": True}).encode()
+
+    said = exchange(
+        stack.lane,
+        f"POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer {secret}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n".encode(),
+        body,
+    )
+
+    head, _, events = said.partition(b"\r\n\r\n")
+    assert b"\r\nconnection: close" in head
+    assert b"transfer-encoding" not in head
+    assert events.startswith(b"data: ")
+    assert events.endswith(b"data: [DONE]\n\n")
