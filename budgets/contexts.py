@@ -16,7 +16,7 @@ from uuid import UUID
 
 from budgets import money, periods
 from budgets.models import Enforcement
-from budgets.periods import FOREVER, Period
+from budgets.periods import CALENDAR, FOREVER, Layout, Period
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Terms:
     soft_budget: Decimal | None = None
     duration: str = ""
     time_zone: str = "UTC"
+    layout: Layout = CALENDAR
     rpm_limit: int | None = None
     tpm_limit: int | None = None
     max_parallel_requests: int | None = None
@@ -151,7 +152,7 @@ def limits_at(*, terms: Iterable[Terms], currency: str, at: datetime) -> tuple[L
 
 def _limits_of(terms: Terms, currency: str, at: datetime) -> Iterator[Limit]:
     zone = periods.zone_of(terms.time_zone)
-    period = periods.period_at(duration=terms.duration, zone=zone, at=at)
+    period = periods.period_at(duration=terms.duration, zone=zone, at=at, layout=terms.layout)
     about = (terms.account, terms.budget_id)
     for kind, amount in (
         (LimitKind.MONEY, terms.max_budget), (LimitKind.SOFT, terms.soft_budget),

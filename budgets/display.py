@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Final
 
-from budgets import money
+from budgets import durations, money
 from budgets.periods import FOREVER, Period
 
 MINOR_DIGITS_USUAL: Final = 2
@@ -22,9 +22,6 @@ MINOR_DIGITS: Final[dict[str, int]] = {
 PER_MILLION: Final = 6
 MINUS: Final = "−"
 """Before the currency, and as wide as a plus."""
-DURATION_WORDS: Final = {
-    "": "whole life", "1d": "day", "1w": "week", "1mo": "month", "1y": "year",
-}  # fmt: skip
 _UNITS_OF_TIME: Final = (
     (timedelta(days=365), "year"), (timedelta(days=30), "month"), (timedelta(days=1), "day"),
     (timedelta(hours=1), "hour"), (timedelta(minutes=1), "minute"),
@@ -98,7 +95,12 @@ def rates(*, requests: int | None, tokens: int | None, at_once: int | None) -> s
 
 
 def per_period(duration: str) -> str:
-    return f"a {DURATION_WORDS[duration]}" if duration else "for its whole life"
+    if not duration:
+        return "for its whole life"
+    words = durations.in_words(duration)
+    if words[0].isdigit():
+        return f"every {words}"
+    return f"{'an' if words == 'hour' else 'a'} {words}"
 
 
 def moment(at: datetime) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from budgets import currencies, periods
+from budgets import currencies, durations, periods
 
 NAME_LENGTH_MAX: Final = 255
 PUBLIC_ID_LENGTH_MAX: Final = 255
@@ -33,9 +33,9 @@ def validate_currency(value: str) -> None:
 
 def validate_duration(value: str) -> None:
     try:
-        if periods.canonical_duration(value) != value:
-            raise ValidationError("must be 1d, 1w, 1mo or 1y")
-    except periods.UnknownDuration as error:
+        if (spelled := durations.canonical(value)) != value:
+            raise ValidationError(f"must be written as {spelled}")
+    except durations.UnknownDuration as error:
         raise ValidationError(str(error)) from error
 
 

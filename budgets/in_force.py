@@ -75,6 +75,7 @@ def terms_of(account: PathAccount, budget: Budget) -> Terms:
         soft_budget=budget.soft_budget,
         duration=budget.duration,
         time_zone=budget.time_zone,
+        layout=budget.layout,
         rpm_limit=budget.rpm_limit,
         tpm_limit=budget.tpm_limit,
         max_parallel_requests=budget.max_parallel_requests,

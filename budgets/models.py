@@ -7,7 +7,8 @@ from which it can be rebuilt. Who changed what, and when, is kept by the history
 """
 
 import uuid
-from datetime import datetime
+from calendar import month_name
+from datetime import datetime, time
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -15,7 +16,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, ManyToManyField, Q
 
-from budgets import money, periods
+from budgets import durations, money, periods
 from budgets.fields import (
     NAME_LENGTH_MAX,
     PublicIdField,
@@ -172,9 +173,21 @@ class Budget(models.Model):
     soft_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
     duration = models.CharField(
         max_length=16, blank=True, validators=[validate_duration],
-        help_text="1d, 1w, 1mo or 1y; empty: the limit is for the account's whole life.",
+        help_text="Such as 1h, 1d, 1w, 1mo or 1y; empty: for the account's whole life.",
     )  # fmt: skip
     time_zone = models.CharField(max_length=64, default="UTC", validators=[validate_time_zone])
+    anchor = models.DateTimeField(
+        null=True, blank=True,
+        help_text="When a period begins; all others lie whole durations from it.",
+    )  # fmt: skip
+    reset_time = models.TimeField(default=time(), help_text="When days begin, by the local clock.")
+    week_start = models.PositiveSmallIntegerField(
+        default=0, choices=[(n, name.capitalize()) for n, name in enumerate(periods.WEEKDAYS)]
+    )
+    year_start = models.PositiveSmallIntegerField(
+        default=1, choices=[(n, month_name[n]) for n in range(1, 13)],
+        help_text="The month in which years, and quarters of them, begin.",
+    )  # fmt: skip
     rpm_limit = models.PositiveBigIntegerField(
         "requests a minute", null=True, blank=True, help_text="In any 60 seconds."
     )
@@ -207,7 +220,11 @@ class Budget(models.Model):
             ),
             models.CheckConstraint(
                 name="budget_duration_is_canonical",
-                condition=Q(duration__in=["", "1d", "1w", "1mo", "1y"]),
+                condition=Q(duration__regex=rf"^(|quarterly|{durations.PATTERN})$"),
+            ),
+            models.CheckConstraint(
+                name="budget_layout_in_range",
+                condition=Q(week_start__lte=6, year_start__gte=1, year_start__lte=12),
             ),
             models.CheckConstraint(
                 name="budget_enforcement_is_known", condition=Q(enforcement__in=Enforcement.values)
@@ -233,10 +250,16 @@ class Budget(models.Model):
         """The organization's, or the platform's."""
         return self.organization.currency if self.organization else settings.PLATFORM_CURRENCY
 
+    @property
+    def layout(self) -> periods.Layout:
+        return periods.layout_of(
+            self.duration, anchor=self.anchor, begun=self.created_at, reset_time=self.reset_time,
+            week_start=self.week_start, year_start=self.year_start,
+        )  # fmt: skip
+
     def period_at(self, at: datetime) -> periods.Period:
-        return periods.period_at(
-            duration=self.duration, zone=periods.zone_of(self.time_zone), at=at
-        )
+        zone = periods.zone_of(self.time_zone)
+        return periods.period_at(duration=self.duration, zone=zone, at=at, layout=self.layout)
 
 
 class AccountBudget(models.Model):

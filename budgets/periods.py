@@ -1,19 +1,27 @@
 """
-When a budget's period begins and ends: a pure function of duration, time zone and instant.
+When a budget's period begins and ends: a pure function of its duration, its layout and an instant.
 
-A bound is the first instant whose local date is reached. ``datetime(y, m, d, tzinfo=zone)`` with
-``fold=0`` is that instant on every day of every zone, also where midnight is skipped, comes
-twice, or the whole date is missing; adding 24 hours is not.
+A bound is the first instant at which its local date and time are reached: right also where
+midnight is skipped, comes twice, or the whole date is missing; adding 24 hours is not. Whether a
+period lies by the calendar, by an anchor or by when its budget began: see
+docs/explanation/periods.md.
 """
 
-from collections.abc import Callable
+from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-DECEMBER: Final = 12
+from budgets import durations, wall_clock
+from budgets.durations import DAYS_A_WEEK, MONTHS_A_YEAR, Duration, UnknownDuration
+
+__all__ = [
+    "CALENDAR", "FOREVER", "WEEKDAYS", "Layout", "Period", "UnknownDuration", "UnknownZone",
+    "from_milliseconds",
+    "layout_of", "milliseconds", "period_at", "zone_of",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,54 @@ class Period:
         return milliseconds(self.end)
 
 
-FOREVER: Final = Period(datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC))
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+FOREVER: Final = Period(EPOCH, datetime(3000, 1, 1, tzinfo=UTC))
 """The period of a budget without a duration: the account's whole life."""
 
 
-class UnknownDuration(ValueError):
-    """The text is no duration that a budget can have."""
+WEEKDAYS: Final = (
+    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where periods begin, beyond their duration and zone."""
+
+    anchor: datetime | None = None
+    """A bound; all others lie whole durations from it, on the same day of a month and time."""
+    begun: datetime = EPOCH
+    """What a duration that no calendar knows, such as three days, is counted from."""
+    reset_time: time = time()
+    """The local time at which days, and all that is made of them, begin."""
+    week_start: int = 0
+    """An index of ``WEEKDAYS``."""
+    year_start: int = 1
+    """The month in which years begin, and quarters of them."""
+
+
+CALENDAR: Final = Layout()
+LATEST_MAX: Final = 4_096
+
+
+def layout_of(
+    duration: str, *, anchor: datetime | None, begun: datetime, reset_time: time, week_start: int,
+    year_start: int,
+) -> Layout:  # fmt: skip
+    """Return what of this matters to a canonical duration: budgets that lie alike share one."""
+    if not duration:
+        return CALENDAR
+    length = durations.parsed(duration)
+    if anchor is not None:
+        return Layout(anchor=anchor)
+    if length.unit == "second":
+        return CALENDAR if length.is_aligned else Layout(begun=begun)
+    return Layout(
+        begun=EPOCH if length.is_aligned else begun,
+        reset_time=reset_time,
+        week_start=week_start if duration == "1w" else 0,
+        year_start=year_start if duration in {"1y", durations.QUARTERLY} else 1,
+    )
 
 
 class UnknownZone(ValueError):
@@ -49,32 +99,11 @@ class UnknownZone(ValueError):
 
 def milliseconds(at: datetime) -> int:
     """Return the whole milliseconds since 1970, rounded down."""
-    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return (at - EPOCH) // timedelta(milliseconds=1)
 
 
 def from_milliseconds(ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-
-
-_CANONICAL: Final = {
-    "1d": "1d", "daily": "1d",
-    "7d": "1w", "1w": "1w", "weekly": "1w",
-    "1mo": "1mo", "monthly": "1mo",
-    "1y": "1y", "yearly": "1y",
-}  # fmt: skip
-DURATIONS: Final = tuple(_CANONICAL)
-
-
-def canonical_duration(text: str) -> str:
-    """
-    Return the one spelling under which a duration is stored: ``1d``, ``1w``, ``1mo`` or ``1y``.
-
-    :raises UnknownDuration: for any other text
-    """
-    try:
-        return _CANONICAL[text]
-    except KeyError:
-        raise UnknownDuration(f"must be one of {', '.join(DURATIONS)}") from None
+    return EPOCH + timedelta(milliseconds=ms)
 
 
 @lru_cache(maxsize=1_024)
@@ -90,39 +119,106 @@ def zone_of(name: str) -> ZoneInfo:
         raise UnknownZone(f"{name[:64]!r} is no time zone of the IANA database") from None
 
 
-def period_at(*, duration: str, zone: ZoneInfo, at: datetime) -> Period:
+def period_at(*, duration: str, zone: ZoneInfo, at: datetime, layout: Layout = CALENDAR) -> Period:
     """
     Return the period that holds ``at``; an empty duration gives the account's whole life.
 
-    :raises UnknownDuration: if ``duration`` is not in its canonical spelling
+    :raises UnknownDuration: if ``duration`` is none
     """
     if not duration:
         return FOREVER
-    try:
-        first, following = _CALENDAR[duration]
-    except KeyError:
-        raise UnknownDuration(f"{duration!r} is not canonical") from None
-    begins = first(at.astimezone(zone).date())
-    return Period(_first_instant(begins, zone), _first_instant(following(begins), zone))
+    key = (duration, zone, layout)
+    period = _latest.get(key)
+    if period is None or at not in period:
+        if len(_latest) >= LATEST_MAX:
+            _latest.clear()
+        period = _latest[key] = _made(durations.parsed(duration), zone, at, layout)
+    return period
 
 
-def _first_instant(day: date, zone: ZoneInfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone, fold=0).astimezone(UTC)
+_latest: dict[tuple[str, ZoneInfo, Layout], Period] = {}
+"""The last period asked for of each kind: most questions are about the one that runs."""
 
 
-def _monday(day: date) -> date:
-    return day - timedelta(days=day.weekday())
+def _made(length: Duration, zone: ZoneInfo, at: datetime, layout: Layout) -> Period:
+    if length.unit == "second":
+        return _of_seconds(length, zone, at, layout)
+    return _of_dates(_Dates(length, zone, layout), zone, at)
 
 
-def _next_month(day: date) -> date:
-    if day.month == DECEMBER:
-        return date(day.year + 1, 1, 1)
-    return date(day.year, day.month + 1, 1)
+def _of_seconds(length: Duration, zone: ZoneInfo, at: datetime, layout: Layout) -> Period:
+    if length.is_aligned and layout.anchor is None:
+        return Period(*wall_clock.slot_at(length.count, zone, at))
+    origin = (layout.anchor or layout.begun).astimezone(UTC)
+    step = timedelta(seconds=length.count)
+    start = origin + (at - origin) // step * step
+    return Period(start, start + step)
 
 
-_CALENDAR: Final[dict[str, tuple[Callable[[date], date], Callable[[date], date]]]] = {
-    "1d": (lambda day: day, lambda day: day + timedelta(days=1)),
-    "1w": (_monday, lambda day: day + timedelta(weeks=1)),
-    "1mo": (lambda day: day.replace(day=1), _next_month),
-    "1y": (lambda day: date(day.year, 1, 1), lambda day: date(day.year + 1, 1, 1)),
-}
+def _of_dates(dates: "_Dates", zone: ZoneInfo, at: datetime) -> Period:
+    def begin(day: date) -> datetime:
+        return wall_clock.reached(datetime.combine(day, dates.time), zone)
+
+    first = dates.last_until(at.astimezone(zone).date())
+    if begin(first) > at:
+        first = dates.last_until(first - timedelta(days=1))
+    return Period(begin(first), begin(dates.following(first)))
+
+
+class _Dates:
+    """The local dates on which periods begin, and the local time at which they do."""
+
+    def __init__(self, length: Duration, zone: ZoneInfo, layout: Layout) -> None:
+        anchor = layout.anchor and layout.anchor.astimezone(zone)
+        begun = layout.begun.astimezone(zone)
+        self._count, self._is_months = length.count, length.unit == "month"
+        self.time = layout.reset_time if anchor is None else anchor.time()
+        self._skips_first = False
+        if anchor is not None:
+            self._origin = anchor.date()
+        elif length.is_aligned:
+            self._origin = _aligned(length, layout)
+        elif self._is_months:
+            self._origin = begun.date().replace(day=1)
+        else:
+            self._origin = begun.date()
+            # It begins now, not later today: the first period is longer by that day's rest.
+            self._skips_first = begun.time() < self.time
+
+    def last_until(self, day: date) -> date:
+        """Return the last of them that is not after ``day``."""
+        if self._is_months:
+            number = self._months_from_origin(day) // self._count
+            found = self._month(number)
+            return found if found <= day else self._month(number - 1)
+        origin = self._origin
+        if self._skips_first and day < origin + timedelta(days=self._count):
+            origin -= timedelta(days=1)
+            if day >= origin:
+                return origin
+        return day - timedelta(days=(day - origin).days % self._count)
+
+    def following(self, day: date) -> date:
+        """Return the next of them."""
+        if self._is_months:
+            return self._month(self._months_from_origin(day) // self._count + 1)
+        is_first = self._skips_first and day == self._origin - timedelta(days=1)
+        return day + timedelta(days=self._count + is_first)
+
+    def _months_from_origin(self, day: date) -> int:
+        origin = self._origin
+        return (day.year - origin.year) * MONTHS_A_YEAR + day.month - origin.month
+
+    def _month(self, number: int) -> date:
+        """Return the day of the origin so many periods later, or the last of a shorter month."""
+        index = self._origin.year * MONTHS_A_YEAR + self._origin.month - 1 + number * self._count
+        year, month = index // MONTHS_A_YEAR, index % MONTHS_A_YEAR + 1
+        return date(year, month, min(self._origin.day, monthrange(year, month)[1]))
+
+
+def _aligned(length: Duration, layout: Layout) -> date:
+    """Return a date on which the calendar's own days, weeks, months, quarters or years begin."""
+    if length.unit == "month":
+        return date(EPOCH.year, 1 if length.count == 1 else layout.year_start, 1)
+    monday = date(EPOCH.year, 1, 5)
+    return monday + timedelta(days=layout.week_start if length.count == DAYS_A_WEEK else 0)

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from budgets import money
 from budgets.models import AccountKind
 from budgets.money import Units
-from budgets.periods import Period
+from budgets.periods import FOREVER, Period
 from budgets.storekeeper import Entry
 from spend import events
 from spend.currencies.exchange import Rate
@@ -28,6 +28,7 @@ from spend.models import Day, EventKind, LabelDay, LabelQuarterHour, QuarterHour
 from spend.pricing import Line
 
 COST_DECIMALS: Final = 18
+QUARTER: Final = timedelta(minutes=15)
 LABEL_KINDS: Final = (AccountKind.END_USER, AccountKind.TAG)
 COLUMNS: Final = tuple(str(field.column) for field in SpendEvent._meta.fields)
 _NAMES: Final = ", ".join(f'"{column}"' for column in COLUMNS)
@@ -167,10 +168,44 @@ def charges_of(events: str) -> str:
 
 def sum_of(account: UUID, period: Period) -> tuple[int, int]:
     """
-    Return (amount in units, rows) of an account in a period, from the roll-ups.
-
-    Both bounds must be whole quarter-hours, as those of every calendar period are.
+    Return (amount in units, rows) of an account in a period: of whole quarter-hours from the
+    roll-ups, of what a bound cuts off one from the events themselves.
     """
+    first = min(_quarter_until(period.start + QUARTER - timedelta.resolution), period.end)
+    last = max(_quarter_until(period.end), first)
+    amount, rows = _sum_of_quarters(account, Period(first, last))
+    for edge in (Period(period.start, first), Period(last, period.end)):
+        if edge.start < edge.end:
+            more, further = _sum_of_events(account, edge)
+            amount, rows = amount + more, rows + further
+    return amount, rows
+
+
+def _quarter_until(at: datetime) -> datetime:
+    """Return the last whole quarter-hour that is not after ``at``."""
+    return at - (at - FOREVER.start) % QUARTER
+
+
+def _sum_of_events(account: UUID, period: Period) -> tuple[int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH wanted AS (
+                SELECT coalesce(holder_id, id) AS account_id, model FROM budgets_account
+                WHERE id = %(account)s
+            )
+            SELECT coalesce(sum(event.amount_units), 0), count(*)
+            FROM spend_event event JOIN wanted ON wanted.account_id = ANY (event.accounts)
+            WHERE event.admitted_at >= %(start)s AND event.admitted_at < %(end)s
+                  AND wanted.model IN ('', event.model)
+            """,
+            {"account": account, "start": period.start, "end": period.end},
+        )
+        amount, rows = cursor.fetchone()
+    return int(amount), int(rows)
+
+
+def _sum_of_quarters(account: UUID, period: Period) -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(
             """

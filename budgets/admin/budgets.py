@@ -1,5 +1,7 @@
 """Budgets: terms that accounts share, and the own limits of single accounts."""
 
+from calendar import month_name
+from datetime import time
 from typing import Any, Final
 
 from django import forms
@@ -16,15 +18,39 @@ from budgets.admin.base import ServiceAdmin
 from budgets.admin.forms import is_autocomplete, only_organization, organization_from
 from budgets.admin.limits import LIMIT_FIELDS, PLATFORM_ZONE, OwnLimitColumns, TermsForm
 from budgets.admin.lists import link, two_lines
-from budgets.admin.theme import TextInput
+from budgets.admin.theme import Select, TextInput
 from budgets.models import Account, Budget, BudgetTemplate
+from budgets.periods import WEEKDAYS
 from budgets.services import budgets as services
 
 ACCOUNTS_SHOWN_MAX: Final = 50
+LAYOUT_FIELDS: Final = (
+    ("budget_reset_time", "budget_week_start"), ("budget_year_start", "budget_anchor"),
+)  # fmt: skip
 OF_NONE: Final = "Without an organization it is for models, providers and deployments."
 
 
 class BudgetForm(TermsForm):
+    """Terms, and where their periods begin: what few budgets need."""
+
+    budget_reset_time = forms.TimeField(
+        label="Days begin at", initial=time(), widget=TextInput,
+        help_text="By the local clock, such as 06:30. Hours and shorter periods do not care.",
+    )  # fmt: skip
+    budget_week_start = forms.TypedChoiceField(
+        label="Weeks begin on", coerce=int, initial=0, widget=Select,
+        choices=[(n, name.capitalize()) for n, name in enumerate(WEEKDAYS)],
+    )  # fmt: skip
+    budget_year_start = forms.TypedChoiceField(
+        label="Years begin in", coerce=int, initial=1, widget=Select,
+        choices=[(n, month_name[n]) for n in range(1, 13)], help_text="Quarters, too.",
+    )  # fmt: skip
+    budget_anchor = forms.DateTimeField(
+        label="Or: a period begins at",
+        required=False,
+        widget=TextInput,
+        help_text="In UTC, such as 2026-12-15 00:00. All others then lie whole durations from it.",
+    )
     public_id = forms.CharField(
         label="Id",
         max_length=255,
@@ -81,6 +107,7 @@ class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
     change_form_outer_after_template = "budgets/budget_accounts.html"
     error_fields = {
         "budget_id": "public_id",
+        "budget_reset_at": "budget_anchor",
     }
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -106,6 +133,7 @@ class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
         return (
             (None, {"fields": ("organization", *about), "description": None if obj else OF_NONE}),
             ("Terms", {"fields": LIMIT_FIELDS}),
+            ("Where periods begin", {"fields": LAYOUT_FIELDS, "classes": ("collapse",)}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Q
 from redis.exceptions import RedisError
 
-from budgets import display, in_force, money, periods, storekeeper, totals
+from budgets import display, durations, in_force, money, periods, storekeeper, totals
 from budgets.models import Account, Budget, Partition, PeriodTotal
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
@@ -21,6 +22,8 @@ from budgets.storekeeper import PARTITION, Counter
 log = logging.getLogger(__name__)
 
 WATCHED_MAX: Final = 1_000
+ODD_MAX: Final = 10_000
+"""So many budgets are looked at whose periods are their own."""
 WARN_FROM: Final = 80
 FULL: Final = 100
 
@@ -85,8 +88,7 @@ def fullest(*, share_min: int, now: datetime) -> list[UUID]:
     Return the accounts that have spent so many per cent of a limit, the fullest first, at most
     ``WATCHED_MAX``; as of the ledger.
     """
-    running = _running_periods(now)
-    columns = [list(column) for column in zip(*running, strict=True)] or [[], [], [], []]
+    columns = _running_periods(now)
     with connection.cursor() as cursor:
         cursor.execute(
             _FULLEST,
@@ -176,20 +178,43 @@ def _figure(account: Account, budget: Budget, spent: Spent, now: datetime) -> Fi
     )
 
 
-def _running_periods(now: datetime) -> list[tuple[str, str, datetime, datetime]]:
-    """Return (duration, time zone, start, end) of every kind of period that a budget has."""
-    kinds = Budget.objects.exclude(max_budget=None).order_by().values_list("duration", "time_zone")
-    return [
-        (duration, zone, period.start, period.end)
-        for duration, zone in kinds.distinct()
-        for period in [
-            periods.period_at(duration=duration, zone=periods.zone_of(zone), at=now),
-        ]
-    ]
+def _running_periods(now: datetime) -> list[list[Any]]:
+    """
+    Return, column by column, the running periods of all budgets with a limit: those that many
+    budgets share by duration, zone and layout, then those of single budgets by their ids.
+    """
+    limited = Budget.objects.exclude(max_budget=None).order_by()
+    shared, own = [], []
+    for kind in limited.filter(anchor=None).values_list(*_KIND).distinct():
+        example = Budget(**dict(zip(_KIND, kind, strict=True)))
+        if not example.duration or durations.parsed(example.duration).is_aligned:
+            period = example.period_at(now)
+            shared.append((*kind, period.start, period.end))
+    odd = Q(anchor__isnull=False) | ~Q(duration__in={duration for duration, *_ in shared})
+    for budget in limited.filter(odd)[:ODD_MAX]:
+        period = budget.period_at(now)
+        own.append((budget.pk, period.start, period.end))
+    return [*_columns(shared, len(_KIND) + 2), *_columns(own, 3)]
 
 
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
+
+
+_KIND: Final = ("duration", "time_zone", "reset_time", "week_start", "year_start")
 _FULLEST: Final = """
-    WITH child (account_id, kind, nearest, next_nearest) AS (
+    WITH running (budget_id, first, last) AS (
+        SELECT budget.id, kind.first, kind.last
+        FROM budgets_budget budget
+        JOIN unnest(%s::text[], %s::text[], %s::time[], %s::int[], %s::int[], %s::timestamptz[],
+                    %s::timestamptz[])
+             AS kind(duration, time_zone, reset_time, week_start, year_start, first, last)
+             USING (duration, time_zone, reset_time, week_start, year_start)
+        WHERE budget.anchor IS NULL
+        UNION ALL
+        SELECT * FROM unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[])
+    ),
+    child (account_id, kind, nearest, next_nearest) AS (
         SELECT key.account_id, 'key', team.account_id, above.account_id
         FROM budgets_apikey key
         JOIN budgets_organization above ON above.id = key.organization_id
@@ -221,9 +246,7 @@ _FULLEST: Final = """
     FROM held
     JOIN budgets_budget budget ON budget.id = held.budget_id
     LEFT JOIN budgets_organization organization ON organization.id = budget.organization_id
-    JOIN unnest(%s::text[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-         AS running(duration, time_zone, first, last)
-         ON running.duration = budget.duration AND running.time_zone = budget.time_zone
+    JOIN running ON running.budget_id = budget.id
     JOIN budgets_periodtotal total ON total.account_id = held.account_id
          AND total.period_start = running.first AND total.period_end = running.last
     LEFT JOIN unnest(%s::text[], %s::int[]) AS small(currency, decimals)

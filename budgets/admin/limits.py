@@ -17,13 +17,16 @@ from budgets.services.accounts import RATE_FIELDS, Terms, terms_of
 
 DURATIONS: Final = (
     ("", "For its whole life"),
+    ("1h", "An hour"),
     ("1d", "A day"),
     ("1w", "A week, from Monday"),
     ("1mo", "A month, from the 1st"),
+    ("quarterly", "A quarter, from 1 January"),
     ("1y", "A year, from 1 January"),
 )
 DURATIONS_SHORT: Final = (
-    ("", "Whole life"), ("1d", "Day"), ("1w", "Week"), ("1mo", "Month"), ("1y", "Year"),
+    ("", "Whole life"), ("1h", "Hour"), ("1d", "Day"), ("1w", "Week"), ("1mo", "Month"),
+    ("quarterly", "Quarter"), ("1y", "Year"),
 )  # fmt: skip
 """For tables, where there is little room."""
 ZONE_OF_ORGANIZATION: Final = ("", "The organization's")
@@ -33,6 +36,10 @@ TERMS: Final[Mapping[str, str]] = {
     "soft_budget": "soft_budget",
     "budget_duration": "duration",
     "budget_time_zone": "time_zone",
+    "budget_anchor": "anchor",
+    "budget_reset_time": "reset_time",
+    "budget_week_start": "week_start",
+    "budget_year_start": "year_start",
     **{name: name for name in RATE_FIELDS},
     "enforcement": "enforcement",
 }
@@ -89,6 +96,14 @@ class LimitsForm(ServiceForm):
             self.initial.update(
                 {name: getattr(budget, term) for name, term in TERMS.items() if name in self.fields}
             )
+            self._offer(budget.duration)
+
+    def _offer(self, duration: str) -> None:
+        """Have the duration that there is among the choices: programs may set any."""
+        field: Any = self.fields.get("budget_duration")
+        if field is not None and duration not in dict(field.choices):
+            words = display.per_period(duration).capitalize()
+            field.choices = [*field.choices, (duration, words)]
 
     def budget_shown(self) -> Budget | None:
         """Return the budget whose terms the form shows: the own one of the holder's account."""
@@ -171,12 +186,32 @@ class OwnLimitColumns:
     @column(description="Every")
     def budget_duration(self, obj: Any) -> str:
         budget = own_budget(obj)
-        return display.DURATION_WORDS[budget.duration] if budget else bars.NOTHING
+        return display.per_period(budget.duration) if budget else bars.NOTHING
 
     @column(description="Days begin in")
     def budget_time_zone(self, obj: Any) -> str:
         budget = own_budget(obj)
         return budget.time_zone if budget else bars.NOTHING
+
+    @column(description="Days begin at")
+    def budget_reset_time(self, obj: Any) -> str:
+        budget = own_budget(obj)
+        return f"{budget.reset_time:%H:%M:%S}" if budget else bars.NOTHING
+
+    @column(description="Weeks begin on")
+    def budget_week_start(self, obj: Any) -> str:
+        budget = own_budget(obj)
+        return budget.get_week_start_display() if budget else bars.NOTHING
+
+    @column(description="Years begin in")
+    def budget_year_start(self, obj: Any) -> str:
+        budget = own_budget(obj)
+        return budget.get_year_start_display() if budget else bars.NOTHING
+
+    @column(description="Or: a period begins at")
+    def budget_anchor(self, obj: Any) -> str:
+        budget = own_budget(obj)
+        return display.moment(budget.anchor) if budget and budget.anchor else bars.NOTHING
 
     @column(description="Requests a minute")
     def rpm_limit(self, obj: Any) -> str:

@@ -13,7 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets import models
+from budgets import models, periods
 from budgets.figures import Figures, InForce
 from budgets.models import ApiKey, Membership, Organization, OrganizationMembership, Team, User
 from budgets.queries import Page
@@ -52,6 +52,12 @@ class OrNull(serializers.CharField):
         return str(value) or None
 
 
+@extend_schema_field({"type": "string", "enum": list(periods.WEEKDAYS)})
+class WeekdayName(serializers.Field):
+    def to_representation(self, value: int) -> str:
+        return periods.WEEKDAYS[value]
+
+
 class Budget(serializers.Serializer):
     """A budget's terms; ``budget_reset_at`` is when its running period ends."""
 
@@ -60,6 +66,10 @@ class Budget(serializers.Serializer):
     soft_budget = Money(source="budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="budget.duration")
     budget_time_zone = serializers.CharField(source="budget.time_zone")
+    budget_anchor = serializers.DateTimeField(source="budget.anchor", allow_null=True)
+    budget_reset_time = serializers.TimeField(source="budget.reset_time")
+    budget_week_start = WeekdayName(source="budget.week_start")
+    budget_year_start = serializers.IntegerField(source="budget.year_start")
     rpm_limit = Count(source="budget.rpm_limit")
     tpm_limit = Count(source="budget.tpm_limit")
     max_parallel_requests = Count(source="budget.max_parallel_requests")
@@ -138,6 +148,10 @@ class Limited(Spending):
     soft_budget = Money(source="figures.own.budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="figures.own.budget.duration")
     budget_time_zone = OrNull(source="figures.own.budget.time_zone")
+    budget_anchor = serializers.DateTimeField(source="figures.own.budget.anchor", allow_null=True)
+    budget_reset_time = OrNull(source="figures.own.budget.reset_time")
+    budget_week_start = WeekdayName(source="figures.own.budget.week_start", allow_null=True)
+    budget_year_start = Count(source="figures.own.budget.year_start")
     rpm_limit = Count(source="figures.own.budget.rpm_limit")
     tpm_limit = Count(source="figures.own.budget.tpm_limit")
     max_parallel_requests = Count(source="figures.own.budget.max_parallel_requests")

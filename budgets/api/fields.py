@@ -6,7 +6,7 @@ What a request may hold: types that take nothing for something else, and bounds 
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets import currencies, lifetimes, money, periods
+from budgets import currencies, durations, lifetimes, money, periods
 from budgets.fields import NAME_LENGTH_MAX, PUBLIC_ID_LENGTH_MAX
 from budgets.models import RATE_LIMIT_MAX, Enforcement
 
@@ -29,6 +29,11 @@ INTEGER_MAX: Final = 2**63 - 1
 DOUBLE_MAX: Final = Decimal("1.7976931348623157e308")
 # As many digits as the parser lets through: nothing is rounded while it is checked.
 _EXACT: Final = Context(prec=1_100)
+_INSTANT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_LOCAL_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _AMOUNT: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,40})?")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
@@ -126,7 +131,25 @@ class BudgetDuration(Parsed):
     """A budget's duration; ``30d`` means the calendar month, as LiteLLM's users expect."""
 
     def parse(self, text: str) -> str:
-        return "1mo" if text == "30d" else periods.canonical_duration(text)
+        return "1mo" if text == "30d" else durations.canonical(text)
+
+
+class Instant(Parsed):
+    """A moment such as ``2026-12-01T00:00:00Z``, with its offset."""
+
+    def parse(self, text: str) -> datetime:
+        if not _INSTANT.fullmatch(text):
+            raise ValueError("must be a time with its offset, such as 2026-12-01T00:00:00Z")
+        return datetime.fromisoformat(text).astimezone(UTC)
+
+
+class LocalTime(Parsed):
+    """A time of day such as ``06:30``."""
+
+    def parse(self, text: str) -> time:
+        if not _LOCAL_TIME.fullmatch(text):
+            raise ValueError("must be a time of day such as 06:30")
+        return time.fromisoformat(text)
 
 
 class Lifetime(Parsed):
@@ -175,6 +198,16 @@ class OneOfInSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         return {"type": "string", "enum": list(self.target.words)}
+
+
+class Weekday(OneOf):
+    """A day of the week by its English name; read as its number from Monday's 0."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(periods.WEEKDAYS, **options)
+
+    def parse(self, text: str) -> Any:
+        return self.words.index(super().parse(text))
 
 
 class EnforcementMode(OneOf):

@@ -17,7 +17,9 @@ from budgets.api.fields import (
     Email,
     EnforcementMode,
     Flag,
+    Instant,
     Lifetime,
+    LocalTime,
     Metadata,
     ModelNames,
     OneOf,
@@ -29,7 +31,10 @@ from budgets.api.fields import (
     Text,
     TextList,
     TimeZone,
+    Weekday,
+    Whole,
 )
+from budgets.durations import MONTHS_A_YEAR
 from budgets.keys import LENGTH_MAX as SECRET_LENGTH_MAX
 from budgets.models import TeamRole, UserRole
 from budgets.queries import PAGE_SIZE_MAX
@@ -47,6 +52,10 @@ class Limits(Strict):
     soft_budget = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
+    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_time = LocalTime(**OPTIONAL)
+    budget_week_start = Weekday(**OPTIONAL)
+    budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
     rpm_limit = Rate(**OPTIONAL)
     tpm_limit = Rate(**OPTIONAL)
     max_parallel_requests = Rate(**OPTIONAL)
@@ -56,9 +65,8 @@ class Limits(Strict):
 class BudgetWindow(Strict):
     """A budget beside others, such as a day's beside a month's."""
 
-    unsupported = unsupported.WINDOW
-
     budget_duration = BudgetDuration()
+    reset_at = Instant(**OPTIONAL)
     max_budget = Amount()
     enforcement = EnforcementMode(**OPTIONAL)
 
@@ -72,6 +80,7 @@ class ModelLimit(Strict):
     budget_limit = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     time_period = BudgetDuration(**OPTIONAL)
+    budget_reset_at = Instant(**OPTIONAL)
     rpm_limit = Rate(**OPTIONAL)
     tpm_limit = Rate(**OPTIONAL)
     max_parallel_requests = Rate(**OPTIONAL)
@@ -108,6 +117,10 @@ class MemberLimits(Strict):
     max_budget_in_team = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
+    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_time = LocalTime(**OPTIONAL)
+    budget_week_start = Weekday(**OPTIONAL)
+    budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
     rpm_limit = Rate(**OPTIONAL)
     tpm_limit = Rate(**OPTIONAL)
     max_parallel_requests = Rate(**OPTIONAL)

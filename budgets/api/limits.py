@@ -18,6 +18,10 @@ _TERMS: Final[Mapping[str, str]] = {
     "soft_budget": "soft_budget",
     "budget_duration": "duration",
     "budget_time_zone": "time_zone",
+    "budget_reset_at": "anchor",
+    "budget_reset_time": "reset_time",
+    "budget_week_start": "week_start",
+    "budget_year_start": "year_start",
     "rpm_limit": "rpm_limit",
     "tpm_limit": "tpm_limit",
     "max_parallel_requests": "max_parallel_requests",
@@ -34,8 +38,17 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "member_budget_id": BudgetTemplate.AppliesTo.MEMBER,
     "end_user_budget_id": BudgetTemplate.AppliesTo.END_USER,
 }
-_CLEARED: Final[Mapping[str, Any]] = {"duration": "", "enforcement": Terms().enforcement}
+_CLEARED: Final[Mapping[str, Any]] = {
+    name: getattr(Terms(), name)
+    for name in ("duration", "enforcement", "reset_time", "week_start", "year_start")
+}
+_ABOUT_A_LIMIT: Final = (
+    "budget_time_zone", "budget_reset_at", "budget_reset_time", "budget_week_start",
+    "budget_year_start", "enforcement",
+)  # fmt: skip
 _BESIDE: Final = ("budget_limits", "model_max_budget", "model_rpm_limit", "model_tpm_limit")
+_LAID_OUT_AS: Final = ("time_zone", "reset_time", "week_start", "year_start")
+"""Further budgets lie in time as the main one does, an anchor apart."""
 _MODEL_RATES: Final = ("rpm_limit", "tpm_limit")
 
 
@@ -64,8 +77,8 @@ def _said(
 
 
 def _check_nothing_to_say(asked: Asked) -> None:
-    for name, usual in (("budget_time_zone", None), ("enforcement", Terms().enforcement)):
-        if asked.get(name) not in {None, usual}:
+    for name in _ABOUT_A_LIMIT:
+        if asked.get(name) not in {None, _CLEARED.get(_TERMS[name])}:
             raise InvalidInput(name, "needs a limit that it is about")
 
 
@@ -173,15 +186,16 @@ def _links(asked: Asked, organization: Organization, *, beside: Terms) -> list[B
 
 
 def _windows(asked: Asked, base: Terms) -> list[Terms] | None:
-    """Return the budgets beside the main one, of whose time zone and enforcement they are."""
+    """Return the budgets beside the main one; where they say nothing of it, they lie as that."""
     if "budget_limits" not in asked:
         return None
     return [
         Terms(
             max_budget=each["max_budget"],
             duration=each["budget_duration"],
-            time_zone=base.time_zone,
+            anchor=each.get("reset_at"),
             enforcement=each.get("enforcement") or base.enforcement,
+            **{name: getattr(base, name) for name in _LAID_OUT_AS},
         )
         for each in asked["budget_limits"] or []
     ]
@@ -191,7 +205,8 @@ def _models(asked: Asked, base: Terms, kept: Mapping[str, Budget]) -> dict[str, 
     """Return the budgets of single models; the fields for one rate change that rate of all."""
     if not any(name in asked for name in _BESIDE[1:]):
         return None
-    general = Terms(time_zone=base.time_zone, enforcement=base.enforcement)
+    laid_out = {name: getattr(base, name) for name in _LAID_OUT_AS}
+    general = Terms(enforcement=base.enforcement, **laid_out)
     if "model_max_budget" in asked:
         given = asked["model_max_budget"] or {}
         terms = {model: terms_of_model(each, general=general) for model, each in given.items()}

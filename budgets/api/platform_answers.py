@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from budgets import money
-from budgets.api.answers import Count, Money, OrNull
+from budgets.api.answers import Count, Money, OrNull, WeekdayName
 from budgets.figures import Figures
 
 
@@ -22,6 +22,7 @@ class ProviderBudget(serializers.Serializer):
     spend_as_of = serializers.DateTimeField(allow_null=True)
     currency = serializers.CharField()
     budget_time_zone = OrNull(source="governing.budget.time_zone")
+    budget_anchor = serializers.DateTimeField(source="governing.budget.anchor", allow_null=True)
     rpm_limit = Count(source="governing.budget.rpm_limit")
     tpm_limit = Count(source="governing.budget.tpm_limit")
     max_parallel_requests = Count(source="governing.budget.max_parallel_requests")
@@ -55,6 +56,12 @@ class PlatformBudget(serializers.Serializer):
     soft_budget = MoneyText(source="figures.governing.budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="figures.governing.budget.duration")
     budget_time_zone = OrNull(source="figures.governing.budget.time_zone")
+    budget_anchor = serializers.DateTimeField(
+        source="figures.governing.budget.anchor", allow_null=True
+    )
+    budget_reset_time = OrNull(source="figures.governing.budget.reset_time")
+    budget_week_start = WeekdayName(source="figures.governing.budget.week_start", allow_null=True)
+    budget_year_start = Count(source="figures.governing.budget.year_start")
     rpm_limit = Count(source="figures.governing.budget.rpm_limit")
     tpm_limit = Count(source="figures.governing.budget.tpm_limit")
     max_parallel_requests = Count(source="figures.governing.budget.max_parallel_requests")

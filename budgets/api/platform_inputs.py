@@ -12,14 +12,19 @@ from budgets.api.fields import (
     BudgetDuration,
     ByName,
     EnforcementMode,
+    Instant,
+    LocalTime,
     ProviderName,
     PublicId,
     QueryWhole,
     Rate,
     Text,
     TimeZone,
+    Weekday,
+    Whole,
 )
 from budgets.api.inputs import ModelLimit, Paged
+from budgets.durations import MONTHS_A_YEAR
 from budgets.queries import PAGE_SIZE_MAX
 
 
@@ -64,6 +69,10 @@ class PlatformLimits(Strict):
     soft_budget = AmountText(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
+    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_time = LocalTime(**OPTIONAL)
+    budget_week_start = Weekday(**OPTIONAL)
+    budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
     rpm_limit = Rate(**OPTIONAL)
     tpm_limit = Rate(**OPTIONAL)
     max_parallel_requests = Rate(**OPTIONAL)

@@ -10,7 +10,6 @@ from typing import Final
 from budgets.api.endpoints import Defaults
 
 _BUDGET: Final[Defaults] = {
-    "budget_reset_at": None,
     "tpd_limit": None,
     "temp_budget_expiry": None,
     "temp_budget_increase": None,
@@ -133,7 +132,6 @@ UPDATE_ORGANIZATION: Final[Defaults] = {
 }
 UPDATE_CUSTOMER: Final[Defaults] = {
     "allowed_model_region": None,
-    "budget_reset_at": None,
     "default_model": None,
     "object_permission": None,
     "spend": None,
@@ -143,9 +141,7 @@ NEW_CUSTOMER: Final[Defaults] = {**UPDATE_CUSTOMER, "spend": 0}
 TAG: Final[Defaults] = {"model_info": {}, "models": [], "tpd_limit": None}
 LIST_TAGS: Final[Defaults] = {"end_date": "", "start_date": ""}
 NEW_BUDGET: Final[Defaults] = {
-    "budget_reset_at": None,
     "model_max_budget": {},
     "tpd_limit": None,
 }
-WINDOW: Final[Defaults] = {"reset_at": None}
-MODEL_LIMIT: Final[Defaults] = {"budget_reset_at": None, "soft_budget": None, "tpd_limit": None}
+MODEL_LIMIT: Final[Defaults] = {"soft_budget": None, "tpd_limit": None}

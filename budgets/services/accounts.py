@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Final
 
-from budgets import in_force, money, periods, totals
+from budgets import durations, in_force, money, periods, totals
+from budgets.durations import MONTHS_A_YEAR
 from budgets.errors import InvalidInput
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import (
@@ -25,6 +26,7 @@ from budgets.models import (
 )
 
 RATE_FIELDS: Final = ("rpm_limit", "tpm_limit", "max_parallel_requests")
+_ANCHORS: Final = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 TEMPLATE_HOLDERS: Final = (AccountKind.ORGANIZATION, AccountKind.TEAM)
 
 
@@ -36,6 +38,10 @@ class Terms:
     soft_budget: Decimal | None = None
     duration: str = ""
     time_zone: str = "UTC"
+    anchor: datetime | None = None
+    reset_time: time = time()
+    week_start: int = 0
+    year_start: int = 1
     rpm_limit: int | None = None
     tpm_limit: int | None = None
     max_parallel_requests: int | None = None
@@ -55,9 +61,20 @@ class Terms:
             raise InvalidInput("enforcement", f"must be one of {', '.join(Enforcement.values)}")
         for name in RATE_FIELDS:
             _check_rate(name, getattr(self, name))
+        self._check_layout()
         return replace(
             self, duration=_duration(self.duration), time_zone=_time_zone(self.time_zone)
         )
+
+    def _check_layout(self) -> None:
+        if not 0 <= self.week_start < len(periods.WEEKDAYS):
+            raise InvalidInput("budget_week_start", "must be a day of the week")
+        if not 1 <= self.year_start <= MONTHS_A_YEAR:
+            raise InvalidInput("budget_year_start", f"must be from 1 to {MONTHS_A_YEAR}")
+        if self.anchor is not None and not self.duration:
+            raise InvalidInput("budget_reset_at", "needs a budget_duration that it is about")
+        if self.anchor is not None and not _ANCHORS[0] <= self.anchor < _ANCHORS[1]:
+            raise InvalidInput("budget_reset_at", "must be from 2000 to 2100")
 
     @property
     def says_nothing(self) -> bool:
@@ -259,8 +276,8 @@ def _check_limit(name: str, value: Decimal | None) -> None:
 
 def _duration(text: str) -> str:
     try:
-        return periods.canonical_duration(text) if text else ""
-    except periods.UnknownDuration as error:
+        return durations.canonical(text) if text else ""
+    except durations.UnknownDuration as error:
         raise InvalidInput("budget_duration", str(error)) from error
 
 
