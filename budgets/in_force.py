@@ -65,6 +65,12 @@ def accounts_under(*, holder: Account, applies_to: str) -> set[UUID]:
     return set(users.values_list("id", flat=True))
 
 
+def accounts_with(budget: Budget, *, count: int) -> list[Account]:
+    """Return accounts that a budget was put on, at most so many; not those of its templates."""
+    rows = Account.objects.filter(budgets=budget).select_related("organization")
+    return list(rows.order_by("label", "id")[:count])
+
+
 def terms_of(account: PathAccount, budget: Budget) -> Terms:
     """Return a budget as terms on an account."""
     return Terms(

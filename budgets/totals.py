@@ -99,8 +99,13 @@ def reloads_due() -> list[Reload]:
     return list(Reload.objects.all()[:10_000])
 
 
+def ledger_sum(account: UUID, period: Period) -> tuple[int, int]:
+    """Return (amount in units, rows) that the ledger has of an account in a period."""
+    (sum_of,) = _ledger_sum
+    return sum_of(account, period)
+
+
 def _summed(account: UUID, period: Period) -> PeriodTotal:
-    (ledger_sum,) = _ledger_sum
     amount, events = ledger_sum(account, period)
     return PeriodTotal(
         account_id=account,

@@ -22,7 +22,7 @@ from budgets.admin.account_parts import (
 )
 from budgets.admin.base import ServiceAdmin
 from budgets.admin.forms import SharedBudgetsField, is_autocomplete
-from budgets.admin.limits import LIMIT_FIELDS, OwnLimitColumns, TermsForm, zone_of
+from budgets.admin.limits import LIMIT_FIELDS, OwnLimitColumns, PeriodTeller, TermsForm, zone_of
 from budgets.admin.lists import FiguresAdmin, UsedFilter, two_lines
 from budgets.models import PLATFORM, PLATFORM_KINDS, Account, AccountKind, Budget
 from budgets.services import accounts
@@ -87,7 +87,7 @@ class AccountForm(TermsForm):
 
 
 @admin.register(Account)
-class AccountAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
+class AccountAdmin(PeriodTeller, OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     purpose = "Whatever can spend holds an account: organizations, teams, users, keys, models."
     form = AccountForm
     list_display = ("called", "organization", "used", "next_reset")

@@ -16,7 +16,13 @@ from budgets import display
 from budgets.admin import bars, figures
 from budgets.admin.base import ServiceAdmin
 from budgets.admin.forms import is_autocomplete, only_organization, organization_from
-from budgets.admin.limits import LIMIT_FIELDS, PLATFORM_ZONE, OwnLimitColumns, TermsForm
+from budgets.admin.limits import (
+    LIMIT_FIELDS,
+    PLATFORM_ZONE,
+    OwnLimitColumns,
+    PeriodTeller,
+    TermsForm,
+)
 from budgets.admin.lists import link, two_lines
 from budgets.admin.theme import Select, TextInput
 from budgets.models import Account, Budget, BudgetTemplate
@@ -89,7 +95,7 @@ class KindFilter(SimpleListFilter):
 
 
 @admin.register(Budget)
-class BudgetAdmin(OwnLimitColumns, ServiceAdmin):
+class BudgetAdmin(PeriodTeller, OwnLimitColumns, ServiceAdmin):
     purpose = "A shared budget is a limit with a period, put on as many accounts as you like."
     form = BudgetForm
     list_display = ("called", "organization", "limit", "alert", "zone", "mode", "users")

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 from django import forms
+from django.contrib import messages
 from django.contrib.admin import display as column
+from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import mark_safe
 
-from budgets import display
+from budgets import display, periods
 from budgets.admin import bars
 from budgets.admin.forms import ServiceForm, amount_field, zone_field
-from budgets.admin.theme import IntegerInput, Select
+from budgets.admin.theme import IntegerInput, ModelAdmin, Select
 from budgets.models import RATE_LIMIT_MAX, Account, Budget, Enforcement
 from budgets.services.accounts import RATE_FIELDS, Terms, terms_of
 
@@ -44,6 +48,13 @@ TERMS: Final[Mapping[str, str]] = {
     "enforcement": "enforcement",
 }
 """What a form calls each of the terms."""
+LAYOUT: Final = frozenset(
+    {
+        "budget_duration", "budget_time_zone", "budget_anchor", "budget_reset_time",
+        "budget_week_start", "budget_year_start",
+    }
+)  # fmt: skip
+"""Which of them say where periods lie."""
 LIMIT_FIELDS: Final = (
     ("max_budget", "soft_budget"),
     ("budget_duration", "budget_time_zone"),
@@ -153,6 +164,16 @@ class TermsForm(LimitsForm):
     enforcement = mode_field(help_text=MODES_TOLD)
 
 
+def running_in_words(budget: Budget, *, at: datetime) -> str:
+    """Return which period of a budget runs, in its own time zone."""
+    period, zone = budget.period_at(at), periods.zone_of(budget.time_zone)
+    start, end = (bound.astimezone(zone) for bound in (period.start, period.end))
+    return (
+        f"The period that runs is {start:%Y-%m-%d %H:%M} to {display.moment(end)}. All that was"
+        " spent since its start counts in it."
+    )
+
+
 def account_of(holder: Any) -> Account | None:
     """Return the account of whatever holds one, or the account itself."""
     if isinstance(holder, Account):
@@ -170,6 +191,17 @@ def own_budget(holder: Any) -> Budget | None:
 def zone_of(account: Account) -> str:
     """Return where an account's days begin if nobody says otherwise."""
     return account.organization.time_zone if account.organization else PLATFORM_ZONE
+
+
+class PeriodTeller(ModelAdmin):
+    """Says which period runs after somebody has changed where periods lie."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and not LAYOUT.isdisjoint(form.changed_data):
+            budget = own_budget(self.model.objects.get(pk=obj.pk))
+            if budget is not None and budget.duration:
+                messages.info(request, running_in_words(budget, at=timezone.now()))
 
 
 class OwnLimitColumns:

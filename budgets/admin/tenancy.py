@@ -27,6 +27,7 @@ from budgets.admin.limits import (
     LIMIT_FIELDS,
     LimitsForm,
     OwnLimitColumns,
+    PeriodTeller,
     TermsForm,
     duration_field,
     mode_field,
@@ -74,7 +75,7 @@ class HolderForm(TermsForm):
         return {name: value for name, value in values.items() if name != "public_id" or value}
 
 
-class HolderAdmin(OwnLimitColumns, FiguresAdmin, ServiceAdmin):
+class HolderAdmin(PeriodTeller, OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     """Base of what holds an account: a link to it, and its budgets' changes in the history."""
 
     error_fields = {"organization_id": "public_id", "team_id": "public_id"}

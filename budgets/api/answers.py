@@ -13,7 +13,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets import models, periods
+from budgets import models, money, periods
 from budgets.figures import Figures, InForce
 from budgets.models import ApiKey, Membership, Organization, OrganizationMembership, Team, User
 from budgets.queries import Page
@@ -77,6 +77,41 @@ class Budget(serializers.Serializer):
     budget_reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
     created_at = serializers.DateTimeField(source="budget.created_at")
     updated_at = serializers.DateTimeField(source="budget.updated_at")
+
+
+class PeriodBounds(serializers.Serializer):
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class MoneyText(serializers.Field):
+    """An exact decimal as text."""
+
+    def to_representation(self, value: Decimal) -> str:
+        return money.plain(value)
+
+
+class AccountPreview(serializers.Serializer):
+    """What an account has spent in the period that runs, and in the one that would."""
+
+    account_id = serializers.CharField(source="account.pk")
+    account_kind = serializers.CharField(source="account.kind")
+    account_label = serializers.CharField(source="account.label")
+    currency = serializers.CharField(source="account.currency")
+    spend = MoneyText()
+    spend_then = MoneyText()
+
+
+class PeriodPreview(serializers.Serializer):
+    """The period that would run, the next ones, and what the budget's accounts would have in it."""
+
+    budget_duration = OrNull(source="terms.duration")
+    budget_time_zone = serializers.CharField(source="terms.time_zone")
+    period = PeriodBounds()
+    following = PeriodBounds(many=True)
+    running = PeriodBounds(allow_null=True)
+    accounts = AccountPreview(many=True)
 
 
 class SharedBudget(Budget):

@@ -8,6 +8,8 @@ from budgets.api import answers, inputs
 from budgets.api.endpoints import Answer, Asked, ManagementView, endpoint
 from budgets.api.limits import check_same_organization, wanted_organization, wanted_terms
 from budgets.figures import BudgetView, view_of
+from budgets.models import Organization
+from budgets.previews import Preview, preview
 from budgets.services.accounts import terms_of
 from budgets.services.budgets import create_budget, delete_budget, update_budget
 from budgets.services.tenancy import DEFAULT_ORGANIZATION
@@ -60,6 +62,17 @@ class BudgetList(ManagementView):
             budgets = budgets.filter(organization__public_id=public_id)
         page = queries.page_of(budgets, number=asked["page"], size=asked["size"])
         return Answer([view_of(budget, at=now) for budget in page.rows], headers_of(page))
+
+
+class PeriodPreview(ManagementView):
+    @endpoint(takes=inputs.PreviewPeriod, answers=answers.PeriodPreview)
+    def post(self, asked: Asked) -> Preview:
+        """Tell which period would run by these terms, and what would count in it."""
+        budget = queries.find_budget(asked["budget_id"]) if asked.get("budget_id") else None
+        base = terms_of(budget) if budget else None
+        organization = (budget and budget.organization) or Organization(time_zone="UTC")
+        terms = wanted_terms(asked, organization=organization, base=base)
+        return preview(terms, at=timezone.now(), budget=budget)
 
 
 class BudgetDelete(ManagementView):

@@ -62,6 +62,18 @@ class Limits(Strict):
     enforcement = EnforcementMode(**OPTIONAL)
 
 
+class PreviewPeriod(Strict):
+    """Where periods would lie, of a new budget or of one that there is."""
+
+    budget_id = PublicId(**OPTIONAL)
+    budget_duration = BudgetDuration(**OPTIONAL)
+    budget_time_zone = TimeZone(**OPTIONAL)
+    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_time = LocalTime(**OPTIONAL)
+    budget_week_start = Weekday(**OPTIONAL)
+    budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
+
+
 class BudgetWindow(Strict):
     """A budget beside others, such as a day's beside a month's."""
 

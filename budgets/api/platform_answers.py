@@ -1,14 +1,10 @@
 """What is answered about the budgets of models, providers and deployments."""
 
 from dataclasses import dataclass
-from decimal import Decimal
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from budgets import money
-from budgets.api.answers import Count, Money, OrNull, WeekdayName
+from budgets.api.answers import Count, Money, MoneyText, OrNull, WeekdayName
 from budgets.figures import Figures
 
 
@@ -39,14 +35,6 @@ class PlatformView:
 
     name: str
     figures: Figures
-
-
-@extend_schema_field(OpenApiTypes.STR)
-class MoneyText(serializers.Field):
-    """An exact decimal as text."""
-
-    def to_representation(self, value: Decimal) -> str:
-        return money.plain(value)
 
 
 class PlatformBudget(serializers.Serializer):

@@ -60,6 +60,7 @@ urlpatterns = [
         platform.ModelBudgetDelete.as_view(),
         name="model-budget-delete",
     ),
+    path("api/v1/periods/preview", budgets.PeriodPreview.as_view(), name="period-preview"),
     path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
     path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),
     path("budget/info", budgets.BudgetInfo.as_view(), name="budget-info"),

@@ -8,13 +8,12 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
-from budgets.api.answers import OrNull
+from budgets.api.answers import MoneyText, OrNull
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, Strict, endpoint
 from budgets.api.fields import OPTIONAL, ProviderName, PublicId, QueryWhole, Text, Whole
 from budgets.api.inputs import Paged
 from budgets.api.label_answers import Message
-from budgets.api.platform_answers import MoneyText
 from budgets.errors import InvalidInput
 from budgets.queries import PAGE_SIZE_MAX
 from spend.api.fields import Instant, NumberText, RateText

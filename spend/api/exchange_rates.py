@@ -6,11 +6,11 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
+from budgets.api.answers import MoneyText
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, Strict, endpoint
 from budgets.api.fields import OPTIONAL, Currency, Day, OneOf, Parsed, QueryWhole, Text, Whole
 from budgets.api.inputs import Paged
-from budgets.api.platform_answers import MoneyText
 from budgets.queries import PAGE_SIZE_MAX
 from spend.currencies import exchange, ratebook
 from spend.currencies.exchange import Offered, Source

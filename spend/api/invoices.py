@@ -6,6 +6,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
+from budgets.api.answers import MoneyText
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import ACTOR, Answer, Asked, ManagementView, Strict, endpoint
 from budgets.api.fields import (
@@ -19,7 +20,6 @@ from budgets.api.fields import (
     TextList,
 )
 from budgets.api.inputs import Paged
-from budgets.api.platform_answers import MoneyText
 from budgets.queries import PAGE_SIZE_MAX
 from spend.invoices.differences import Explained, Side
 from spend.invoices.formats import FORMATS

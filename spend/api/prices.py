@@ -13,7 +13,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from budgets import queries
-from budgets.api.answers import OrNull
+from budgets.api.answers import MoneyText, OrNull
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import Answer, Asked, ManagementView, Strict, endpoint
 from budgets.api.fields import (
@@ -30,7 +30,6 @@ from budgets.api.fields import (
 )
 from budgets.api.inputs import Paged
 from budgets.api.label_answers import Message
-from budgets.api.platform_answers import MoneyText
 from budgets.models import Organization
 from budgets.queries import PAGE_SIZE_MAX
 from spend import price_terms, pricebook

@@ -8,12 +8,11 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from budgets import queries
-from budgets.api.answers import OrNull
+from budgets.api.answers import MoneyText, OrNull
 from budgets.api.budgets import headers_of
 from budgets.api.endpoints import ACTOR, Answer, Asked, ManagementView, Strict, endpoint
 from budgets.api.fields import OPTIONAL, Flag, ProviderName, PublicId, QueryWhole, Text
 from budgets.api.inputs import Paged
-from budgets.api.platform_answers import MoneyText
 from budgets.api.platform_inputs import Nothing
 from budgets.errors import NotFound
 from budgets.queries import PAGE_SIZE_MAX

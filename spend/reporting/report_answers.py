@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from budgets.api.platform_answers import MoneyText
+from budgets.api.answers import MoneyText
 from spend.reporting.report_figures import POLICY, POLICY_WORDS, Figures, RateUsed, minor_unit
 from spend.reporting.report_sums import Group
 from spend.reporting.reports import Report, Row

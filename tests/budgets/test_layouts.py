@@ -109,6 +109,45 @@ def test_what_does_not_fit_is_refused_and_makes_no_key(said: dict[str, object], 
     assert not ApiKey.objects.filter(name=alias).exists()
 
 
+def test_a_preview_tells_the_period_and_those_that_follow_and_makes_nothing() -> None:
+    before = Budget.objects.count()
+
+    told = api().made(
+        "/api/v1/periods/preview", budget_duration="1mo", budget_time_zone="Europe/Paris",
+        budget_reset_at="2031-01-31T09:30:00Z",
+    )  # fmt: skip
+
+    bounds = [told["period"], *told["following"]]
+    starts = [datetime.fromisoformat(each["start"]) for each in bounds]
+    ends = [datetime.fromisoformat(each["end"]) for each in bounds]
+    assert starts[1:] == ends[:-1]
+    assert starts[0] <= datetime.now(UTC) < ends[0]
+    assert (told["budget_duration"], told["running"], told["accounts"]) == ("1mo", None, [])
+    assert Budget.objects.count() == before
+
+
+def test_a_preview_of_a_change_tells_what_would_count(cast: Cast) -> None:
+    now, budget_id = datetime.now(UTC), new_id("budget")
+    organization_id = cast.organization.public_id
+    api().made(
+        "/budget/new", organization_id=organization_id, budget_id=budget_id, max_budget=9,
+        budget_duration="1h",
+    )  # fmt: skip
+    made = api().made("/key/generate", organization_id=organization_id, budget_id=budget_id)
+    account = ApiKey.objects.get(digest=made["token"]).account_id
+    spend(cast.organization, [account], "0.25", at=now)
+    spend(cast.organization, [account], "2", at=now - timedelta(days=40))
+
+    told = api().made("/api/v1/periods/preview", budget_id=budget_id, budget_duration="1y")
+    kept = Budget.objects.get(public_id=budget_id)
+
+    (of,) = told["accounts"]
+    assert told["running"] != told["period"]
+    assert (of["account_id"], of["spend"]) == (str(account), "0.25")
+    assert of["spend_then"] == ("2.25" if (now - timedelta(days=40)).year == now.year else "0.25")
+    assert kept.duration == "1h"
+
+
 # --- The admin ---------------------------------------------------------------------------
 
 
@@ -146,11 +185,13 @@ def test_where_periods_begin_is_set_on_the_budgets_page(cast: Cast, root: Client
         root, page, budget_duration="1mo", budget_anchor="2031-01-31 09:30",
         budget_reset_time="06:30", budget_year_start="4",
     )  # fmt: skip
+    told = text_of(root.get(page))
     wrong = save(root, page, budget_reset_time="noon", budget_anchor="2131-01-31 09:30")
 
     kept = Budget.objects.get(private_to=cast.team.account)
     assert kept.anchor == datetime(2031, 1, 31, 9, 30, tzinfo=UTC)
     assert (f"{kept.reset_time:%H:%M}", kept.year_start) == ("06:30", 4)
+    assert "The period that runs is " in told
     assert list(errors_of(wrong)) == ["budget_reset_time"]
 
 
