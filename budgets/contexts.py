@@ -15,7 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from budgets import money, periods
-from budgets.models import Enforcement
+from budgets.models import PLATFORM_KINDS, Enforcement
 from budgets.periods import CALENDAR, FOREVER, Layout, Period
 
 
@@ -133,6 +133,16 @@ class Context:
     def limit_words(self) -> tuple[str, ...]:
         """The limits as the reserve script takes them, one after the other."""
         return tuple(word for limit in self.limits for word in limit.words())
+
+    @cached_property
+    def told(self) -> Mapping[LimitKind, tuple[tuple[int, Limit], ...]]:
+        """The limits that callers are told of, by kind, with their places; not the platform's."""
+        own = [
+            (place, limit)
+            for place, limit in enumerate(self.limits)
+            if limit.account.kind not in PLATFORM_KINDS
+        ]
+        return {kind: tuple(each for each in own if each[1].kind == kind) for kind in LimitKind}
 
     @cached_property
     def path_text(self) -> str:

@@ -1,11 +1,11 @@
 """The headers that tell what a request cost and what is left; LiteLLM's names beside ours."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from budgets import money
 from budgets.contexts import Limit, LimitKind
-from budgets.models import PLATFORM_KINDS, AccountKind
+from budgets.models import AccountKind
 from budgets.reservations import Standing
 from gateway.admission import Held
 from gateway.refusals import WINDOW_SECONDS
@@ -68,41 +68,46 @@ def _common(admitted: Held) -> dict[str, str]:
 
 def _remaining(admitted: Held, *, settled: int | None) -> dict[str, str]:
     """Return what the tightest limits of the path have left, and the key's own spend."""
-    currency, admission = admitted.context.currency, admitted.admission
-    standings = list(zip(admitted.context.limits, admission.standings, strict=False))
-    seen = [pair for pair in standings if pair[0].account.kind not in PLATFORM_KINDS]
+    context, standings = admitted.context, admitted.admission.standings
+    if not standings:
+        return _soft(admitted)
+    currency, told = context.currency, context.told
     headers: dict[str, str] = {}
-    tightest: tuple[int, Limit] | None = None
-    for limit, standing in seen:
-        if limit.kind != LimitKind.MONEY:
-            continue
+    lefts: list[tuple[int, int, Limit]] = []
+    for place, limit in told[LimitKind.MONEY]:
+        standing = standings[place]
         freed = 0 if settled is None else admitted.held_in(limit) - settled
-        left = limit.limit - standing.used - standing.reserved + freed
-        if tightest is None or left < tightest[0]:
-            tightest = left, limit
+        lefts.append((limit.limit - standing.used - standing.reserved + freed, place, limit))
         if limit.account.kind == AccountKind.KEY:
             headers["x-litellm-key-spend"] = _text(standing.used + (settled or 0), currency)
             headers["x-litellm-key-max-budget"] = _text(limit.limit, currency)
-    if tightest is not None:
-        headers["x-costplatform-remaining"] = _text(tightest[0], currency)
-        headers["x-costplatform-remaining-account"] = tightest[1].account.kind
-    return headers | _rates(seen) | _soft(admitted)
+    if lefts:
+        left, _, tightest = min(lefts)
+        headers["x-costplatform-remaining"] = _text(left, currency)
+        headers["x-costplatform-remaining-account"] = tightest.account.kind
+    return headers | _rates(told, standings) | _soft(admitted)
 
 
-def _rates(standings: Sequence[tuple[Limit, Standing]]) -> dict[str, str]:
+def _rates(
+    told: Mapping[LimitKind, Sequence[tuple[int, Limit]]], standings: Sequence[Standing]
+) -> dict[str, str]:
     """Return OpenAI's headers on rates: those of the tightest limit of either kind."""
     headers: dict[str, str] = {}
     for kind, (name_limit, name_remaining, name_reset) in _RATE_HEADERS.items():
-        left = [(max(e.limit - s.used, 0), e.limit) for e, s in standings if e.kind == kind]
-        if left:
-            remaining, limit = min(left)
-            headers |= {name_limit: str(limit), name_remaining: str(remaining)}
+        limits = told[kind]
+        if limits:
+            remaining, limit = min(
+                (max(each.limit - standings[place].used, 0), each.limit) for place, each in limits
+            )
+            headers[name_limit], headers[name_remaining] = str(limit), str(remaining)
             # The window slides: this request is in it for as long as it is.
             headers[name_reset] = f"{WINDOW_SECONDS}s"
     return headers
 
 
 def _soft(admitted: Held) -> dict[str, str]:
+    if not admitted.admission.observed:
+        return {}
     limits = [admitted.context.limits[index] for index in admitted.admission.observed]
     kinds = [each.account.kind for each in limits if each.kind == LimitKind.SOFT]
     return {"x-costplatform-soft-budget-exceeded": ",".join(kinds)} if kinds else {}
