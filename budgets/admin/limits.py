@@ -23,10 +23,10 @@ DURATIONS: Final = (
     ("", "For its whole life"),
     ("1h", "An hour"),
     ("1d", "A day"),
-    ("1w", "A week, from Monday"),
-    ("1mo", "A month, from the 1st"),
-    ("quarterly", "A quarter, from 1 January"),
-    ("1y", "A year, from 1 January"),
+    ("1w", "A week"),
+    ("1mo", "A month"),
+    ("quarterly", "A quarter"),
+    ("1y", "A year"),
 )
 DURATIONS_SHORT: Final = (
     ("", "Whole life"), ("1h", "Hour"), ("1d", "Day"), ("1w", "Week"), ("1mo", "Month"),
@@ -151,7 +151,8 @@ class TermsForm(LimitsForm):
         label="Alert from", help_text="Nothing is refused; must not be above the limit."
     )
     budget_duration = duration_field(
-        help_text="What is spent counts from the start of the running period."
+        help_text="From midnight, Monday, the 1st or January on, unless the budget's own page says"
+        " otherwise. What was spent since then counts."
     )
     budget_time_zone = zone_field(label="Days begin in", first=ZONE_OF_ORGANIZATION)
     rpm_limit = rate_field(label="Requests a minute", help_text="In any 60 seconds.")
