@@ -21,6 +21,7 @@ from budgets.models import AccountKind
 from budgets.money import Units
 from budgets.periods import Period
 from budgets.storekeeper import Entry
+from budgets.totals import AccountPeriod
 from spend import events
 from spend.currencies.exchange import Rate
 from spend.events import Described, Payload
@@ -131,20 +132,35 @@ def roll_up() -> None:
 
 
 def add_to_totals() -> None:
-    """Add the rows that :func:`append` has just inserted to all period totals that hold them."""
+    """
+    Add the rows that :func:`append` has just inserted to all period totals that hold them; where
+    the books of a period are closed, its closings say what came late.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE budgets_periodtotal AS total
-            SET amount_units = total.amount_units + added.amount, events = total.events + added.n
-            FROM (
-                SELECT t.id, sum(charge.amount_units) AS amount, count(*) AS n
-                FROM ({charges_of("spend_fresh")}) charge
-                JOIN budgets_periodtotal t ON t.account_id = charge.account
-                     AND t.period_start <= charge.admitted_at AND charge.admitted_at < t.period_end
-                GROUP BY t.id
-            ) added
-            WHERE total.id = added.id
+            WITH touched AS (
+                UPDATE budgets_periodtotal AS total
+                SET amount_units = total.amount_units + added.amount,
+                    events = total.events + added.n
+                FROM (
+                    SELECT t.id, sum(charge.amount_units) AS amount, count(*) AS n
+                    FROM ({charges_of("spend_fresh")}) charge
+                    JOIN budgets_periodtotal t ON t.account_id = charge.account
+                         AND t.period_start <= charge.admitted_at
+                         AND charge.admitted_at < t.period_end
+                    GROUP BY t.id
+                ) added
+                WHERE total.id = added.id
+                RETURNING total.*
+            )
+            UPDATE budgets_closing AS closing
+            SET late_units = touched.amount_units - closing.spent_units,
+                late_events = touched.events - closing.events
+            FROM touched
+            WHERE touched.is_closed AND closing.account_id = touched.account_id
+                  AND closing.period_start = touched.period_start
+                  AND closing.period_end = touched.period_end
             """
         )
 
@@ -166,33 +182,44 @@ def charges_of(events: str) -> str:
 
 
 def sum_of(account: UUID, period: Period) -> tuple[int, int]:
-    """
-    Return (amount in units, rows) of an account in a period, from the roll-ups.
+    """Return (amount in units, rows) of an account in a period, from the roll-ups."""
+    return sums_of([(account, period)])[account, period]
 
-    Both bounds must be whole quarter-hours, as those of every calendar period are.
+
+def sums_of(wanted: Iterable[AccountPeriod]) -> dict[AccountPeriod, tuple[int, int]]:
     """
+    Return (amount in units, rows) of accounts in periods, from the roll-ups.
+
+    All bounds must be whole quarter-hours, as those of every calendar period are.
+    """
+    wanted = list(wanted)
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH wanted AS (
-                SELECT coalesce(holder_id, id) AS account_id, model FROM budgets_account
-                WHERE id = %(account)s
-            )
-            SELECT coalesce(sum(amount_units), 0), coalesce(sum(events), 0) FROM (
+            SELECT wanted.n, coalesce(sum(kept.amount_units), 0), coalesce(sum(kept.events), 0)
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
+                 WITH ORDINALITY AS wanted(id, period_start, period_end, n)
+            LEFT JOIN budgets_account account ON account.id = wanted.id
+            LEFT JOIN LATERAL (
                 SELECT account_id, bucket_start, model, amount_units, events
                 FROM spend_quarterhour
                 UNION ALL
                 SELECT account_id, bucket_start, model, amount_units, events
                 FROM spend_labelquarterhour
-            ) kept
-            JOIN wanted USING (account_id)
-            WHERE kept.bucket_start >= %(start)s AND kept.bucket_start < %(end)s
-                  AND wanted.model IN ('', kept.model)
+            ) kept ON kept.account_id = coalesce(account.holder_id, account.id)
+                 AND kept.bucket_start >= wanted.period_start
+                 AND kept.bucket_start < wanted.period_end
+                 AND account.model IN ('', kept.model)
+            GROUP BY wanted.n ORDER BY wanted.n
             """,
-            {"account": account, "start": period.start, "end": period.end},
+            [
+                [account for account, _ in wanted],
+                [period.start for _, period in wanted],
+                [period.end for _, period in wanted],
+            ],
         )
-        amount, rows = cursor.fetchone()
-    return int(amount), int(rows)
+        sums = [(int(amount), int(rows)) for _, amount, rows in cursor.fetchall()]
+    return dict(zip(wanted, sums, strict=True))
 
 
 def recorded_requests(ids: Sequence[UUID]) -> set[UUID]:
