@@ -9,7 +9,7 @@ SECONDS ?= 1800
 # So many processes run the tests, each on servers of its own.
 PROCESSES ?= 2
 
-.PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \
+.PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory bench-closing \
 	faults fuzz money fmt browser node nginx
 
 help:
@@ -21,7 +21,8 @@ help:
 	@echo "make fuzz    look for bytes that break the readers of streams and requests: half an hour"
 	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
 	@echo "make bench   what a request costs here, beside nginx and LiteLLM: some fifteen minutes"
-	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests)"
+	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests;"
+	@echo "             bench-closing: 100,000 books at one midnight)"
 
 up: $(SYNCED)
 	@exec $(BIN)/costplatform up
@@ -56,6 +57,9 @@ bench-gateways: $(SYNCED) nginx
 
 bench-memory: $(SYNCED) nginx
 	$(BIN)/python -m bench.gateways --soak $(BENCH)
+
+bench-closing: $(SYNCED)
+	$(BIN)/python -m bench.closing $(BENCH)
 
 money: $(SYNCED)
 	MONEY=full $(BIN)/pytest tests/spend/test_many_charges.py -s
