@@ -174,8 +174,8 @@ def _say(line: str) -> None:
 
 _ACCOUNTS: Final = (
     "INSERT INTO budgets_account (id, organization_id, kind, label, model, closed_because,"
-    " created_at) SELECT gen_random_uuid(), %(organization)s, 'end_user', 'at midnight ' || n, '', '',"
-    " now() FROM generate_series(1, %(count)s) n",
+    " created_at) SELECT gen_random_uuid(), %(organization)s, 'end_user', 'at midnight ' || n, '',"
+    " '', now() FROM generate_series(1, %(count)s) n",
     "INSERT INTO budgets_accountbudget (account_id, budget_id)"
     " SELECT id, %(budget)s FROM budgets_account WHERE label LIKE 'at midnight %%'",
     "INSERT INTO budgets_book (link_id, open_at, closes_at)"

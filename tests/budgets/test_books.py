@@ -16,7 +16,7 @@ import pytest
 from django.conf import settings
 from django.db import DatabaseError, connections, transaction
 
-from budgets import failpoints, storekeeper
+from budgets import failpoints, storekeeper, totals
 from budgets.changes import change
 from budgets.contexts import PathAccount
 from budgets.livestore import LiveStore
@@ -30,17 +30,27 @@ from budgets.models import (
     Organization,
     PeriodTotal,
 )
-from budgets.periods import Period, milliseconds, period_at
+from budgets.periods import FOREVER, Period, period_at
 from budgets.services import accounts, books, budgets
 from budgets.services.accounts import Terms
 from budgets.tasks import close_ended_periods
+from spend.components import Component
 from tests.budgets.support import Bench, account, context, record_everything, store_of_another_run
 from tests.conftest import Cast
 from tests.spend.support import apply, entry
+from tests.spend.test_rerating import (
+    NOON,
+    WRONG,
+    WRONG_UNITS,
+    charge,
+    new_book,
+)
 
 pytestmark = pytest.mark.usefixtures("alone")
 
 DAY = timedelta(days=1)
+CHEAPER = {Component.INPUT: "0.000001", Component.OUTPUT: "0.00001"}
+CHEAPER_UNITS = 2_000_000
 DAILY = Terms(max_budget=Decimal(10), duration="1d")
 MONTHLY = Terms(max_budget=Decimal(300), duration="1mo")
 Goes = Callable[..., None]
@@ -48,6 +58,13 @@ Goes = Callable[..., None]
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_due_yet() -> None:
+    """Leave out what other tests have made: there may be a year of it to close."""
+    Book.objects.update(closes_at=FOREVER.end)
+    PeriodTotal.objects.exclude(period_end=FOREVER.end).update(is_closed=True)
 
 
 @pytest.fixture
@@ -147,7 +164,7 @@ def test_period_that_runs_is_left_open(cast: Cast) -> None:
 def test_lifetime_is_never_closed(cast: Cast, time_goes_on: Goes) -> None:
     of = limited(cast.organization, Terms(max_budget=Decimal(1)))
 
-    time_goes_on(366 * DAY)
+    time_goes_on(40 * DAY)
     close()
 
     assert closings(of) == []
@@ -246,6 +263,29 @@ def test_closing_and_what_came_late_are_the_total(cast: Cast, time_goes_on: Goes
     assert total.events == closing.events + closing.late_events == 20
 
 
+def test_what_a_re_rating_corrects_in_a_closed_period_stands_beside_it(
+    cast: Cast, time_goes_on: Goes
+) -> None:
+    of, models = limited(cast.organization), new_book()
+    Book.objects.filter(link__account=of.id).update(open_at=NOON, closes_at=NOON)
+    old = models.price(WRONG)
+    charge(models, cast.organization, of)
+    with transaction.atomic():
+        totals.lock_partition()
+        totals.make_missing(wanted=[(of.id, day_of(NOON))])
+    while close():
+        pass
+    of_that_day = Closing.objects.get(account=of.id, period_end=day_of(NOON).end)
+
+    models.correct(old, CHEAPER)
+    models.rerate()
+    of_that_day.refresh_from_db()
+
+    assert (of_that_day.spent_units, of_that_day.events) == (WRONG_UNITS, 1)
+    assert of_that_day.late_units == CHEAPER_UNITS - WRONG_UNITS
+    assert of_that_day.late_events == 1
+
+
 def test_five_that_close_at_once_make_one_closing(cast: Cast, time_goes_on: Goes) -> None:
     several = [limited(cast.organization) for _ in range(20)]
     time_goes_on(DAY)
@@ -272,7 +312,6 @@ def test_close_that_breaks_off_goes_on_where_it_was(
     cast: Cast, time_goes_on: Goes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     several = [limited(cast.organization) for _ in range(25)]
-    close()  # what other tests have left
     monkeypatch.setattr(books, "BATCH", 10)
     hits: list[str] = []
 
@@ -293,7 +332,6 @@ def test_close_that_breaks_off_goes_on_where_it_was(
 def test_a_call_stops_after_as_many_as_it_may_close(
     cast: Cast, time_goes_on: Goes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    close()
     several = [limited(cast.organization) for _ in range(30)]
     monkeypatch.setattr(books, "BATCH", 10)
     time_goes_on(DAY)
@@ -440,16 +478,19 @@ def test_budget_whose_zone_nobody_knows_keeps_no_other_open(cast: Cast, time_goe
     assert [len(closings(fine)), len(closings(odd))] == [1, 1]
 
 
-def test_what_is_due_tells_how_late_the_books_are(cast: Cast, time_goes_on: Goes) -> None:
+def test_what_is_due_tells_how_late_the_books_are(cast: Cast) -> None:
     of = limited(cast.organization)
-    close()
     end = day_of(now()).end
-    others = books.oldest_due(at=end - timedelta(seconds=1))
+    close()
 
-    due = books.oldest_due(at=end + timedelta(seconds=1))
+    before = books.oldest_due(at=end - timedelta(seconds=1))
+    after = books.oldest_due(at=end + timedelta(seconds=1))
+    spent = PeriodTotal.objects.create(
+        account_id=of.id, period_start=end - 2 * DAY, period_end=end - DAY
+    )
 
-    assert milliseconds(end) == milliseconds(Book.objects.get(link__account=of.id).closes_at)
-    assert (others, due) == (None, end)
+    assert (before, after) == (None, end)
+    assert books.oldest_due(at=end) == spent.period_end
 
 
 def in_parallel(count: int, do: Callable[[], object]) -> None:
