@@ -10,7 +10,7 @@ SECONDS ?= 1800
 PROCESSES ?= 2
 
 .PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \
-	faults fuzz money periods fmt browser node nginx
+	bench-closing faults fuzz money periods fmt browser node nginx
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -22,7 +22,8 @@ help:
 	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
 	@echo "make periods every zone, day by day over two decades: no gap, no overlap; ten minutes"
 	@echo "make bench   what a request costs here, beside nginx and LiteLLM: some fifteen minutes"
-	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests)"
+	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests;"
+	@echo "             bench-closing: 100,000 books at one midnight)"
 
 up: $(SYNCED)
 	@exec $(BIN)/costplatform up
@@ -57,6 +58,9 @@ bench-gateways: $(SYNCED) nginx
 
 bench-memory: $(SYNCED) nginx
 	$(BIN)/python -m bench.gateways --soak $(BENCH)
+
+bench-closing: $(SYNCED)
+	$(BIN)/python -m bench.closing $(BENCH)
 
 money: $(SYNCED)
 	MONEY=full $(BIN)/pytest tests/spend/test_many_charges.py -s

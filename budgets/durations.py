@@ -79,11 +79,6 @@ def parsed(text: str) -> Duration:
     return Duration(count * _MONTHS[unit], "month", is_aligned=count == 1)
 
 
-def at_least_a_day(text: str) -> bool:
-    """Return whether a canonical duration is a day or longer; the empty one is."""
-    return not text or parsed(text).unit != "second"
-
-
 def _split(text: str) -> tuple[int, str]:
     if _DURATION.fullmatch(text) is None:
         raise UnknownDuration(f"must be a number and a unit, such as {EXAMPLES}")

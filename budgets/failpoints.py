@@ -39,12 +39,14 @@ RECORDER_AFTER_COMMIT: Final = "recorder_after_commit"
 """The batch is in the ledger, the store does not know."""
 RECORDER_BEFORE_TRIM: Final = "recorder_before_trim"
 """The reloads that are due are known, and the stream still holds what is recorded."""
+CLOSING_BEFORE_COMMIT: Final = "closing_before_commit"
+"""A batch of ended periods is closed in a transaction that is still open."""
 
 NAMES: Final = frozenset(
     {
         AFTER_AUTH, AFTER_RESERVE, BEFORE_SEND, AFTER_HEADERS, MID_STREAM, AFTER_LAST_CHUNK,
         BEFORE_SETTLE, AFTER_SETTLE, RECORDER_BEFORE_COMMIT, RECORDER_AFTER_COMMIT,
-        RECORDER_BEFORE_TRIM, BATCH_READ,
+        RECORDER_BEFORE_TRIM, BATCH_READ, CLOSING_BEFORE_COMMIT,
     }
 )  # fmt: skip
 PAUSE_MS_MAX: Final = 600_000

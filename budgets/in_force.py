@@ -35,6 +35,13 @@ def budgets_on(account_ids: Iterable[UUID]) -> dict[UUID, list[Budget]]:
     return budgets
 
 
+def by_templates(account_ids: Iterable[UUID]) -> dict[UUID, list[Budget]]:
+    """Return what templates give to those of the accounts that have no budget of their own."""
+    wanted = set(account_ids)
+    owning = AccountBudget.objects.filter(account__in=wanted)
+    return _from_templates(wanted - set(owning.values_list("account_id", flat=True)))
+
+
 def templates_of(
     holders: Holders, *, applies_to: str, templates: Iterable[BudgetTemplate] | None = None
 ) -> list[Budget]:

@@ -312,8 +312,13 @@ class PeriodTotal(models.Model):
     period_end = models.DateTimeField()
     amount_units = models.BigIntegerField(default=0)
     events = models.BigIntegerField(default=0)
+    is_closed = models.BooleanField(default=False, db_default=False)
+    """Whether the books of the period are closed: what is added from then on comes late."""
 
     class Meta:
+        indexes = [
+            models.Index(fields=["period_end"], condition=Q(is_closed=False), name="total_to_close")
+        ]
         constraints = [
             models.UniqueConstraint(
                 name="total_once_per_period", fields=["account", "period_start", "period_end"]
@@ -325,6 +330,69 @@ class PeriodTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.period_start:%Y-%m-%d}: {self.amount_units}"
+
+
+class Book(models.Model):
+    """
+    Which period of a budget on an account is to be closed next.
+
+    The database makes it with the :class:`AccountBudget`; it stands apart because what the clock
+    writes here is no change of the configuration.
+    """
+
+    link = models.OneToOneField(
+        AccountBudget, models.CASCADE, primary_key=True, related_name="book"
+    )
+    open_at = models.DateTimeField()
+    """An instant within the next period to close; which one that is follows from the terms."""
+    closes_at = models.DateTimeField()
+    """When to look: the end of that period, or an instant that is gone where it may be new."""
+
+    class Meta:
+        indexes = [models.Index(fields=["closes_at"], name="book_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.link_id} closes {self.closes_at:%Y-%m-%d %H:%M}"
+
+
+class Closing(models.Model):
+    """
+    What an account had spent of a budget in a period when its books were closed; never altered,
+    but for what came late. The period's truth is its :class:`PeriodTotal`: spent plus late.
+    """
+
+    account = models.ForeignKey(Account, models.PROTECT, related_name="closings")
+    budget = models.ForeignKey(Budget, models.SET_NULL, null=True, related_name="closings")
+    """None once the budget is deleted; its name and zone stay."""
+    budget_name = models.CharField(max_length=NAME_LENGTH_MAX)
+    time_zone = models.CharField(max_length=64)
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    limit = models.DecimalField(max_digits=19, decimal_places=9, null=True)
+    spent_units = models.BigIntegerField()
+    events = models.BigIntegerField()
+    late_units = models.BigIntegerField(default=0)
+    late_events = models.BigIntegerField(default=0)
+    closed_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = "closed period"
+        indexes = [
+            models.Index(fields=["account", "-period_end", "-id"], name="closing_by_account"),
+            models.Index(fields=["-period_end", "-id"], name="closing_by_time"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                name="closing_once_per_period",
+                fields=["budget", "account", "period_start", "period_end"],
+            ),
+            models.CheckConstraint(
+                name="closing_period_is_forward", condition=Q(period_start__lt=F("period_end"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget_name} until {self.period_end:%Y-%m-%d %H:%M}"
 
 
 class Team(models.Model):

@@ -19,6 +19,7 @@ from budgets.models import (
     ApiKey,
     Budget,
     BudgetTemplate,
+    Closing,
     EndUser,
     Membership,
     Organization,
@@ -315,6 +316,19 @@ def find_limited_account(kind: AccountKind, text: str, *, field: str) -> Account
     """
     id = platform_account_id(kind, text)
     return _found(limited_accounts(kind).filter(id=id), field, text)
+
+
+def closings_of(account_id: UUID, *, budget: str | None = None) -> QuerySet[Closing]:
+    """
+    Return the closed periods of an account, or of one budget on it, the newest first.
+
+    :raises NotFound: if there is no such account
+    """
+    _found(Account.objects.filter(id=account_id), "account", str(account_id))
+    rows = Closing.objects.filter(account=account_id).order_by("-period_end", "-id")
+    if budget is not None:
+        rows = rows.filter(budget__public_id=budget)
+    return rows.select_related("account__organization", "budget")
 
 
 def membership_for(user: User, organization: Organization | None) -> OrganizationMembership | None:

@@ -298,6 +298,21 @@ def wait_for_entry(*, after: str, timeout_ms: int) -> None:
     store().xread({STREAM: after}, count=1, block=timeout_ms)
 
 
+def recorded_until() -> datetime:
+    """
+    Return the instant, by the live store's clock, before which all that was settled is recorded.
+
+    :raises Closed: if the store is not open: nobody knows what it will still be told
+    """
+    at_ms = _now_ms()  # before the stream is read: what is settled in between is not missed
+    partition = Partition.objects.get(number=PARTITION)
+    check_open(partition)
+    for position, _ in store().xrange(STREAM, min=f"({partition.position}", count=1):
+        settled_ms, _ = store_answers.order_of(position.decode())
+        at_ms = min(at_ms, settled_ms + settings.STORE_CLOCK_OFFSET_MS)
+    return periods.from_milliseconds(at_ms)
+
+
 def is_reserved(id: str) -> bool:
     return bool(store().exists(f"{TAG}r:{id}"))
 

@@ -6,26 +6,29 @@ period holds it, and a row that is missing is made by summing the ledger, in one
 the recorder locked out.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import connection
 
 from budgets import in_force
-from budgets.models import Budget, Partition, PeriodTotal, Reload
+from budgets.models import Book, Budget, Partition, PeriodTotal, Reload
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION
 
-LedgerSum = Callable[[UUID, Period], tuple[int, int]]
-"""Returns (amount in units, events) that the ledger has for an account in a period."""
+AccountPeriod = tuple[UUID, Period]
+SUMS_PER_QUERY: Final = 1_000
+LedgerSums = Callable[[Iterable[AccountPeriod]], Mapping[AccountPeriod, tuple[int, int]]]
+"""Returns (amount in units, events) that the ledger has for each account in its period."""
 
-_ledger_sum: list[LedgerSum] = []
+_ledger_sums: list[LedgerSums] = []
 
 
-def use_ledger(ledger_sum: LedgerSum) -> None:
+def use_ledger(ledger_sums: LedgerSums) -> None:
     """Be told by the app above how to sum the ledger; dependencies point downwards only."""
-    _ledger_sum[:] = [ledger_sum]
+    _ledger_sums[:] = [ledger_sums]
 
 
 def lock_partition() -> Partition:
@@ -37,13 +40,18 @@ def begin(*, account_ids: Sequence[UUID], at: datetime) -> None:
     """
     Make the totals of the running periods of these accounts' budgets where they are missing, and
     have the counters loaded anew. Within the transaction that attached or changed the budgets.
+
+    The periods that run now are the next to be closed; those that have ended stay due.
     """
     partition = lock_partition()
     make_missing(wanted=running_periods(account_ids=account_ids, at=at))
+    Book.objects.filter(link__account__in=account_ids, closes_at__gt=at).update(
+        open_at=at, closes_at=at
+    )
     note_reloads(partition=partition, account_ids=account_ids)
 
 
-def running_periods(*, account_ids: Iterable[UUID], at: datetime) -> set[tuple[UUID, Period]]:
+def running_periods(*, account_ids: Iterable[UUID], at: datetime) -> set[AccountPeriod]:
     """Return (account, period) of every budget in force, and each account's lifetime."""
     accounts = set(account_ids)
     budgets = in_force.budgets_on(accounts)
@@ -59,7 +67,7 @@ def periods_of(budgets: Iterable[Budget], *, at: datetime) -> set[Period]:
     return {FOREVER} | {budget.period_at(at) for budget in budgets}
 
 
-def make_missing(*, wanted: Iterable[tuple[UUID, Period]]) -> None:
+def make_missing(*, wanted: Iterable[AccountPeriod]) -> None:
     """Make rows that do not exist by summing the ledger; the recorder must be locked out."""
     wanted = set(wanted)
     kept = PeriodTotal.objects.filter(
@@ -70,9 +78,13 @@ def make_missing(*, wanted: Iterable[tuple[UUID, Period]]) -> None:
         (account, Period(start, end))
         for account, start, end in kept.values_list("account_id", "period_start", "period_end")
     }
-    PeriodTotal.objects.bulk_create(
-        [_summed(account, period) for account, period in wanted - present], batch_size=1_000
-    )
+    (ledger_sums,) = _ledger_sums
+    missing = sorted(wanted - present, key=lambda each: (each[0], each[1].start, each[1].end))
+    for first in range(0, len(missing), SUMS_PER_QUERY):
+        sums = ledger_sums(missing[first : first + SUMS_PER_QUERY])
+        PeriodTotal.objects.bulk_create(
+            _total(account, period, *of_ledger) for (account, period), of_ledger in sums.items()
+        )
 
 
 def note_reloads(*, partition: Partition, account_ids: Iterable[UUID]) -> None:
@@ -101,12 +113,11 @@ def reloads_due() -> list[Reload]:
 
 def ledger_sum(account: UUID, period: Period) -> tuple[int, int]:
     """Return (amount in units, rows) that the ledger has of an account in a period."""
-    (sum_of,) = _ledger_sum
-    return sum_of(account, period)
+    (ledger_sums,) = _ledger_sums
+    return ledger_sums([(account, period)])[account, period]
 
 
-def _summed(account: UUID, period: Period) -> PeriodTotal:
-    amount, events = ledger_sum(account, period)
+def _total(account: UUID, period: Period, amount: int, events: int) -> PeriodTotal:
     return PeriodTotal(
         account_id=account,
         period_start=period.start,

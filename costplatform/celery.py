@@ -2,10 +2,13 @@
 
 import os
 from datetime import timedelta
+from typing import Final
 
 from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "costplatform.settings")
+
+CLOSING_TICK: Final = timedelta(seconds=20)
 
 app = Celery("costplatform")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -38,6 +41,12 @@ app.conf.beat_schedule = {
     "settle batches that have ended": {
         "task": "gateway.tasks.settle_batches",
         "schedule": timedelta(minutes=1),
+    },
+    "close ended periods": {
+        "task": "budgets.tasks.close_ended_periods",
+        "schedule": CLOSING_TICK,
+        # What waited for a worker that was away says nothing new: the next tick does it all.
+        "options": {"expire_seconds": CLOSING_TICK.total_seconds()},
     },
     "forget old refusals": {
         "task": "budgets.tasks.forget_old_refusals",

@@ -1,7 +1,7 @@
 """
 What only Postgres and the live store know, read when somebody scrapes and kept for some seconds.
 
-Fourteen queries and ten trips to the live store, however many accounts there are. What cannot be
+Sixteen queries and ten trips to the live store, however many accounts there are. What cannot be
 read is left out, and ``costplatform_database_up`` or ``costplatform_store_up`` says so.
 """
 
@@ -28,6 +28,7 @@ from budgets import figures, store_status, storekeeper
 from budgets.figures import InForce
 from budgets.metrics import cut
 from budgets.models import Account, Partition
+from budgets.services import books
 from budgets.storekeeper import PARTITION
 from spend.currencies import ratebook
 from spend.models import InvoiceImport, InvoiceState, SetAside, Verification
@@ -52,6 +53,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "costplatform_set_aside_events": ("Events that could not be recorded.", ()),
     "costplatform_unpriced_models": ("Models that wait for a price.", ()),
     "costplatform_unpriced_requests": ("Their requests, by what became of them.", ("state",)),
+    "costplatform_closing_lag_seconds": ("Since when the oldest period waits to be closed.", ()),
     "costplatform_open_reservations": ("Reservations that nobody has ended.", ()),
     "costplatform_oldest_reservation_age_seconds": ("Age of the one that is due first.", ()),
     "costplatform_verification_timestamp_seconds": ("When verify-ledger last ended.", ()),
@@ -127,6 +129,7 @@ def _read(at: datetime) -> Iterator[Sample]:
     yield Sample("costplatform_set_aside_events", SetAside.objects.count())
     yield from _rates(at)
     yield from _unpriced()
+    yield from _books(at)
     partition = Partition.objects.filter(number=PARTITION).first()
     if partition is not None:
         yield Sample("costplatform_store_generation", partition.generation)
@@ -173,6 +176,12 @@ def _unpriced() -> Iterator[Sample]:
     yield Sample("costplatform_unpriced_models", queue["models"])
     for state in ("waiting", "refused"):
         yield Sample("costplatform_unpriced_requests", queue[state], (state,))
+
+
+def _books(at: datetime) -> Iterator[Sample]:
+    oldest = books.oldest_due(at=at)
+    late = (at - oldest).total_seconds() if oldest else 0
+    yield Sample("costplatform_closing_lag_seconds", late)
 
 
 def _store(partition: Partition) -> list[Sample]:

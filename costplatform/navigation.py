@@ -25,6 +25,7 @@ _GROUPS: Final = (
         ("Accounts", "account_balance", "budgets", "account"),
         ("End users", "support_agent", "budgets", "enduser"),
         ("Tags", "label", "budgets", "tag"),
+        ("Closed periods", "event_available", "budgets", "closing"),
         ("Refusals", "do_not_disturb_on", "budgets", "refusalcount"),
     )),
     ("Access", (

@@ -9,4 +9,4 @@ class SpendConfig(AppConfig):
         from budgets import totals  # models are not loaded before
         from spend import ledger
 
-        totals.use_ledger(ledger.sum_of)
+        totals.use_ledger(ledger.sums_of)

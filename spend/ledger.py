@@ -21,6 +21,7 @@ from budgets.models import AccountKind
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import Entry
+from budgets.totals import AccountPeriod
 from spend import events
 from spend.currencies.exchange import Rate
 from spend.events import Described, Payload
@@ -132,20 +133,35 @@ def roll_up() -> None:
 
 
 def add_to_totals() -> None:
-    """Add the rows that :func:`append` has just inserted to all period totals that hold them."""
+    """
+    Add the rows that :func:`append` has just inserted to all period totals that hold them; where
+    the books of a period are closed, its closings say what came late.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE budgets_periodtotal AS total
-            SET amount_units = total.amount_units + added.amount, events = total.events + added.n
-            FROM (
-                SELECT t.id, sum(charge.amount_units) AS amount, count(*) AS n
-                FROM ({charges_of("spend_fresh")}) charge
-                JOIN budgets_periodtotal t ON t.account_id = charge.account
-                     AND t.period_start <= charge.admitted_at AND charge.admitted_at < t.period_end
-                GROUP BY t.id
-            ) added
-            WHERE total.id = added.id
+            WITH touched AS (
+                UPDATE budgets_periodtotal AS total
+                SET amount_units = total.amount_units + added.amount,
+                    events = total.events + added.n
+                FROM (
+                    SELECT t.id, sum(charge.amount_units) AS amount, count(*) AS n
+                    FROM ({charges_of("spend_fresh")}) charge
+                    JOIN budgets_periodtotal t ON t.account_id = charge.account
+                         AND t.period_start <= charge.admitted_at
+                         AND charge.admitted_at < t.period_end
+                    GROUP BY t.id
+                ) added
+                WHERE total.id = added.id
+                RETURNING total.*
+            )
+            UPDATE budgets_closing AS closing
+            SET late_units = touched.amount_units - closing.spent_units,
+                late_events = touched.events - closing.events
+            FROM touched
+            WHERE touched.is_closed AND closing.account_id = touched.account_id
+                  AND closing.period_start = touched.period_start
+                  AND closing.period_end = touched.period_end
             """
         )
 
@@ -167,18 +183,30 @@ def charges_of(events: str) -> str:
 
 
 def sum_of(account: UUID, period: Period) -> tuple[int, int]:
+    """Return (amount in units, rows) of an account in a period."""
+    return sums_of([(account, period)])[account, period]
+
+
+def sums_of(wanted: Iterable[AccountPeriod]) -> dict[AccountPeriod, tuple[int, int]]:
     """
-    Return (amount in units, rows) of an account in a period: of whole quarter-hours from the
+    Return (amount in units, rows) of accounts in periods: of whole quarter-hours from the
     roll-ups, of what a bound cuts off one from the events themselves.
     """
+    wanted = list(wanted)
+    parts = [_parts(period) for _, period in wanted]
+    sums = _sums(_OF_QUARTERS, [(n, wanted[n][0], whole) for n, (whole, _) in enumerate(parts)])
+    edges = [(n, wanted[n][0], edge) for n, (_, edges) in enumerate(parts) for edge in edges]
+    for n, (amount, rows) in (_sums(_OF_EVENTS, edges) if edges else {}).items():
+        sums[n] = (sums[n][0] + amount, sums[n][1] + rows)
+    return {each: sums[n] for n, each in enumerate(wanted)}
+
+
+def _parts(period: Period) -> tuple[Period, list[Period]]:
+    """Return the whole quarter-hours of a period, and what is left before and after them."""
     first = min(_quarter_until(period.start + QUARTER - timedelta.resolution), period.end)
     last = max(_quarter_until(period.end), first)
-    amount, rows = _sum_of_quarters(account, Period(first, last))
-    for edge in (Period(period.start, first), Period(last, period.end)):
-        if edge.start < edge.end:
-            more, further = _sum_of_events(account, edge)
-            amount, rows = amount + more, rows + further
-    return amount, rows
+    edges = [Period(period.start, first), Period(last, period.end)]
+    return Period(first, last), [each for each in edges if each.start < each.end]
 
 
 def _quarter_until(at: datetime) -> datetime:
@@ -186,48 +214,49 @@ def _quarter_until(at: datetime) -> datetime:
     return at - (at - FOREVER.start) % QUARTER
 
 
-def _sum_of_events(account: UUID, period: Period) -> tuple[int, int]:
+def _sums(sql: str, wanted: Sequence[tuple[int, UUID, Period]]) -> dict[int, tuple[int, int]]:
+    """Return (amount in units, rows) by the numbers that are wanted, added up for each."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            WITH wanted AS (
-                SELECT coalesce(holder_id, id) AS account_id, model FROM budgets_account
-                WHERE id = %(account)s
-            )
-            SELECT coalesce(sum(event.amount_units), 0), count(*)
-            FROM spend_event event JOIN wanted ON wanted.account_id = ANY (event.accounts)
-            WHERE event.admitted_at >= %(start)s AND event.admitted_at < %(end)s
-                  AND wanted.model IN ('', event.model)
-            """,
-            {"account": account, "start": period.start, "end": period.end},
+            sql,
+            [
+                [n for n, _, _ in wanted],
+                [account for _, account, _ in wanted],
+                [period.start for *_, period in wanted],
+                [period.end for *_, period in wanted],
+            ],
         )
-        amount, rows = cursor.fetchone()
-    return int(amount), int(rows)
+        return {n: (int(amount), int(rows)) for n, amount, rows in cursor.fetchall()}
 
 
-def _sum_of_quarters(account: UUID, period: Period) -> tuple[int, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH wanted AS (
-                SELECT coalesce(holder_id, id) AS account_id, model FROM budgets_account
-                WHERE id = %(account)s
-            )
-            SELECT coalesce(sum(amount_units), 0), coalesce(sum(events), 0) FROM (
-                SELECT account_id, bucket_start, model, amount_units, events
-                FROM spend_quarterhour
-                UNION ALL
-                SELECT account_id, bucket_start, model, amount_units, events
-                FROM spend_labelquarterhour
-            ) kept
-            JOIN wanted USING (account_id)
-            WHERE kept.bucket_start >= %(start)s AND kept.bucket_start < %(end)s
-                  AND wanted.model IN ('', kept.model)
-            """,
-            {"account": account, "start": period.start, "end": period.end},
-        )
-        amount, rows = cursor.fetchone()
-    return int(amount), int(rows)
+_OF_QUARTERS: Final = """
+    SELECT wanted.n, coalesce(sum(kept.amount_units), 0), coalesce(sum(kept.events), 0)
+    FROM unnest(%s::int[], %s::uuid[], %s::timestamptz[], %s::timestamptz[])
+         AS wanted(n, id, period_start, period_end)
+    LEFT JOIN budgets_account account ON account.id = wanted.id
+    LEFT JOIN LATERAL (
+        SELECT account_id, bucket_start, model, amount_units, events
+        FROM spend_quarterhour
+        UNION ALL
+        SELECT account_id, bucket_start, model, amount_units, events
+        FROM spend_labelquarterhour
+    ) kept ON kept.account_id = coalesce(account.holder_id, account.id)
+         AND kept.bucket_start >= wanted.period_start
+         AND kept.bucket_start < wanted.period_end
+         AND account.model IN ('', kept.model)
+    GROUP BY wanted.n
+"""
+_OF_EVENTS: Final = """
+    SELECT wanted.n, coalesce(sum(event.amount_units), 0), count(event.id)
+    FROM unnest(%s::int[], %s::uuid[], %s::timestamptz[], %s::timestamptz[])
+         AS wanted(n, id, first, last)
+    LEFT JOIN budgets_account account ON account.id = wanted.id
+    LEFT JOIN spend_event event ON event.admitted_at >= wanted.first
+         AND event.admitted_at < wanted.last
+         AND coalesce(account.holder_id, account.id) = ANY (event.accounts)
+         AND account.model IN ('', event.model)
+    GROUP BY wanted.n
+"""
 
 
 def recorded_requests(ids: Sequence[UUID]) -> set[UUID]:

@@ -15,6 +15,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework import serializers
 
+from budgets.api.closings import AccountId
 from budgets.api.endpoints import ManagementView, Strict, checked
 from budgets.api.fields import (
     Amount,
@@ -65,6 +66,7 @@ DEEP: Final = '{"a":' * 9 + "1" + "}" * 9
 IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
     BudgetDuration: ("7", "1x", "１d", "٣d", "-1d", "1 d", "0d", "31d", "1MO"),
     Lifetime: ("0d", "１d", "٣d", "-5d", "9999999999d", "101y", "1.5d", "1d2h", "soon", "1D"),
+    AccountId: ("7", "x" * 36, "0" * 33, "{}", "-"),
     TimeZone: ("Nowhere/City", "../../etc/passwd", "/etc/passwd", "１"),
     ProviderName: ("a b", "é", "-", "openai/", "x" * 65),
     AmountText: (
@@ -207,6 +209,7 @@ READS: Final = [each for each in ALL if each.is_asked]
 
 # --- What is right ---------------------------------------------------------------------
 VALID: Final[dict[type, Any]] = {
+    AccountId: "6d9f0f6e-4a53-5f0e-9a3c-0d1f6f3f7a10",
     MemberOrMembers: {"user_id": "somebody"},
     TextList: ["something"],
     BudgetDuration: "1d",

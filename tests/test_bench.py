@@ -617,3 +617,16 @@ def test_a_quick_run_measures_this_gateway_and_finds_its_books_right() -> None:
     for row in ("requests a second", "CPU ms a stream", "added, p50, ms", "memory at the end, MB"):
         assert f"| {row} | " in run.stdout
     assert "Not measured" not in run.stdout
+
+
+# --- Closing books --------------------------------------------------------------------------
+
+
+def test_closing_is_measured_beside_the_gateway() -> None:
+    words = [sys.executable, "-m", "bench.closing", "--accounts", "600", "--rate", "20"]
+
+    ran = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stderr[-2_000:]
+    assert "600 periods closed in " in ran.stdout
+    assert "| answers, p99 in ms |" in ran.stdout

@@ -17,6 +17,7 @@ from django.core.management import get_commands, load_command_class
 from django.core.management.base import BaseCommand
 from prometheus_client.metrics import MetricWrapperBase
 
+from budgets import book_metrics
 from budgets.errors import BudgetExceeded, LimitReached
 from costplatform import cli, env
 from costplatform.metrics_state import FAMILIES
@@ -243,7 +244,7 @@ def metrics_there_are() -> dict[str, tuple[str | None, tuple[str, ...]]]:
     """Return type and labels of each metric: those that processes count, and those of a scrape."""
     counted = {
         metric._name + ("_total" if metric._type == "counter" else ""): metric
-        for module in (gateway_metrics, spend_metrics)
+        for module in (book_metrics, gateway_metrics, spend_metrics)
         for metric in vars(module).values()
         if isinstance(metric, MetricWrapperBase)
     }

@@ -21,6 +21,7 @@ from budgets.admin.account_parts import (
     write_windows,
 )
 from budgets.admin.base import ServiceAdmin
+from budgets.admin.closings import ClosingInline
 from budgets.admin.forms import SharedBudgetsField, is_autocomplete
 from budgets.admin.limits import LIMIT_FIELDS, OwnLimitColumns, PeriodTeller, TermsForm, zone_of
 from budgets.admin.lists import FiguresAdmin, UsedFilter, two_lines
@@ -119,7 +120,7 @@ class AccountAdmin(PeriodTeller, OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         """Leave out budgets of single models where the account is about a model or provider."""
         may_have = obj is not None and obj.kind not in WITHOUT_MODELS
-        return (WindowInline, *((ModelInline,) if may_have else ()), TotalInline)
+        return (WindowInline, *((ModelInline,) if may_have else ()), ClosingInline, TotalInline)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         facts = (None, {"fields": (("kind", "organization"), ("id", "created_at"))})

@@ -26,11 +26,11 @@ from budgets.admin import history
 from budgets.admin.base import ReadOnlyAdmin
 from budgets.admin.lists import state
 from budgets.admin.theme import ModelAdmin, Select, TextInput, UncountedPaginator
-from budgets.models import AccountBudget, BudgetTemplate, Change, Membership, RefusalCount
+from budgets.models import AccountBudget, BudgetTemplate, Change, Closing, Membership, RefusalCount
 
 UNREGISTERED: Final = (AccountBudget, BudgetTemplate, Membership)
 """Shown on the pages of others; their changes are kept too."""
-WITHOUT_HISTORY: Final = (Change, RefusalCount)
+WITHOUT_HISTORY: Final = (Change, Closing, RefusalCount)
 
 
 class TableFilter(SimpleListFilter):

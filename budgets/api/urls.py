@@ -1,6 +1,16 @@
 from django.urls import path
 
-from budgets.api import budgets, customers, keys, organizations, platform, tags, teams, users
+from budgets.api import (
+    budgets,
+    closings,
+    customers,
+    keys,
+    organizations,
+    platform,
+    tags,
+    teams,
+    users,
+)
 
 CUSTOMER = {
     "new": customers.CustomerNew,
@@ -54,6 +64,7 @@ urlpatterns = [
     path("tag/info", tags.TagInfo.as_view(), name="tag-info"),
     path("tag/list", tags.TagList.as_view(), name="tag-list"),
     path("provider/budgets", platform.ProviderBudgets.as_view(), name="provider-budgets"),
+    path("api/v1/closings", closings.Closings.as_view(), name="closings"),
     path("api/v1/model-budgets", platform.ModelBudgets.as_view(), name="model-budgets"),
     path(
         "api/v1/model-budgets/delete",

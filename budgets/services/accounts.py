@@ -112,6 +112,7 @@ def attach(*, account: Account, budget: Budget, now: datetime) -> None:
 
 def detach(*, account: Account, budget: Budget, now: datetime) -> None:
     """Take a budget off an account; its totals are kept."""
+    totals.lock_partition()  # before its book goes: what closes books takes both in this order
     AccountBudget.objects.filter(account=account, budget=budget).delete()
     totals.begin(account_ids=[account.id], at=now)
 

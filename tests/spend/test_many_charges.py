@@ -13,10 +13,10 @@ from decimal import Decimal
 import pytest
 from django.db.models import Sum
 
-from budgets import money, totals
+from budgets import money
 from budgets.livestore import LiveStore
 from budgets.periods import FOREVER
-from spend import verification
+from spend import ledger, verification
 from spend.events import Outcome
 from spend.models import QuarterHour, SpendEvent
 from tests.budgets.support import bench, event_of, new_id, payload_of, record_everything
@@ -61,7 +61,7 @@ async def test_tiny_charges_in_random_order_add_up_exactly(store: LiveStore, cas
     assert sums["units"] == units, f"MONEY_SEED={SEED}"
     assert sum(row.amount_units for row in rolled_up) == units
     assert sum(row.events for row in rolled_up) == CHARGES
-    assert totals._summed(one.account.id, FOREVER).amount_units == units
+    assert ledger.sum_of(one.account.id, FOREVER) == (units, CHARGES)
     assert one.counter.spent == units
     report = verification.verify()
     assert report.differences == ()
