@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Final
 from uuid import UUID
 
-from budgets import money, periods
+from budgets import increases, money, periods
+from budgets.increases import Added
 from budgets.models import PLATFORM_KINDS, Enforcement
 from budgets.periods import CALENDAR, FOREVER, Layout, Period
 
@@ -43,6 +44,8 @@ class Terms:
     rpm_limit: int | None = None
     tpm_limit: int | None = None
     max_parallel_requests: int | None = None
+    increases: tuple[Added, ...] = ()
+    """What raises ``max_budget`` on this account for a while."""
 
     @property
     def may_refuse(self) -> bool:
@@ -52,6 +55,10 @@ class Terms:
     def on(self, account: PathAccount) -> "Terms":
         """Return the same terms for another account, as a template gives them."""
         return replace(self, account=account)
+
+    def increased_by(self, increases: Mapping[str, tuple[Added, ...]]) -> "Terms":
+        """Return the same terms with the increases, by the budget's id, of the account."""
+        return replace(self, increases=increases.get(self.budget_id, ()))
 
 
 class LimitKind(StrEnum):
@@ -164,8 +171,9 @@ def _limits_of(terms: Terms, currency: str, at: datetime) -> Iterator[Limit]:
     zone = periods.zone_of(terms.time_zone)
     period = periods.period_at(duration=terms.duration, zone=zone, at=at, layout=terms.layout)
     about = (terms.account, terms.budget_id)
+    raised = increases.limit_at(terms.max_budget, terms.increases, at=at)
     for kind, amount in (
-        (LimitKind.MONEY, terms.max_budget), (LimitKind.SOFT, terms.soft_budget),
+        (LimitKind.MONEY, raised), (LimitKind.SOFT, terms.soft_budget),
     ):  # fmt: skip
         if amount is not None:
             units = money.limit_to_units(amount, currency=currency)
@@ -178,9 +186,25 @@ def _limits_of(terms: Terms, currency: str, at: datetime) -> Iterator[Limit]:
             yield Limit(*about, kind, terms.enforcement, number)
 
 
-def validity_ms(limits: Sequence[Limit], *, expires_at: datetime | None) -> tuple[int, int]:
-    """Return from and until when these limits are the ones that apply, in ms since 1970."""
+def validity_ms(
+    limits: Sequence[Limit],
+    *,
+    expires_at: datetime | None,
+    changes: Iterable[datetime] = (),
+    at: datetime | None = None,
+) -> tuple[int, int]:
+    """
+    Return from and until when these limits are the ones that apply, in ms since 1970.
+
+    ``changes`` are the starts and ends of increases; the limits are those between the last one
+    before ``at`` and the next, so that the reserve script itself ends an increase.
+    """
     within = [limit.period for limit in limits if limit.period is not None]
-    ends = [period.end for period in within] + ([expires_at] if expires_at is not None else [])
-    start = max((period.start for period in within), default=FOREVER.start)
-    return periods.milliseconds(start), periods.milliseconds(min(ends, default=FOREVER.end))
+    starts, ends = [each.start for each in within], [each.end for each in within]
+    if expires_at is not None:
+        ends.append(expires_at)
+    for change in changes:
+        assert at is not None, "a change is before or after some instant"
+        (starts if change <= at else ends).append(change)
+    start, end = max(starts, default=FOREVER.start), min(ends, default=FOREVER.end)
+    return periods.milliseconds(start), periods.milliseconds(end)

@@ -119,5 +119,13 @@ class Conflict(InvalidInput):
     """The id or name is taken."""
 
 
+class AlreadyDecided(Conflict):
+    """Somebody has decided it before; the problem names who, and when."""
+
+
+class NotAllowed(InvalidInput):
+    """Whoever acts may not do that; ``field`` names to what."""
+
+
 class AlreadyMade(Conflict):
     """An end user or tag of that text was made before."""

@@ -7,7 +7,7 @@ accounts. A live store that is away makes the figures older, and they say so.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +18,9 @@ from django.db import connection
 from django.db.models import Q
 from redis.exceptions import RedisError
 
-from budgets import in_force, money, periods, store_answers, storekeeper
+from budgets import in_force, increases, money, periods, store_answers, storekeeper
+from budgets.in_force import Increases
+from budgets.increases import Added
 from budgets.models import Account, Budget, Partition
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION, Counter, Entry, Reservation
@@ -48,12 +50,17 @@ class InForce:
     as_of: datetime | None
     is_live: bool
     """False: the live store is away, and only what was recorded is known."""
+    limit: Decimal | None
+    """That in force now: the budget's ``max_budget`` and the increases that count."""
+    increased_until: datetime | None
+    """When the first of those increases ends."""
 
     @property
     def remaining(self) -> Decimal | None:
         """What may still be spent, 0 where more was; None without a limit."""
-        limit = self.budget.max_budget
-        return None if limit is None else max(ZERO, limit - self.spend - self.reserved)
+        if self.limit is None:
+            return None
+        return max(ZERO, self.limit - self.spend - self.reserved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +139,11 @@ def figures_of(account_ids: Iterable[UUID], *, at: datetime) -> dict[UUID, Figur
         return {}
     accounts = _accounts(ids)
     budgets = in_force.budgets_on(each.id for each in accounts)
+    added = in_force.increases_on(each.id for each in accounts)
     periods_of = {(id, each.period_at(at)) for id, held in budgets.items() for each in held}
     spending = _spending([each.id for each in accounts], periods_of, at)
     standings = {
-        each.id: _standings(each, budgets.get(each.id, []), spending, at) for each in accounts
+        each.id: _standings(each, budgets.get(each.id, []), added, spending) for each in accounts
     }
     models: dict[UUID, dict[str, InForce]] = defaultdict(dict)
     for each in accounts:
@@ -156,16 +164,21 @@ def _accounts(ids: set[UUID]) -> list[Account]:
 
 
 def _standings(
-    account: Account, budgets: list[Budget], spending: _Spending, at: datetime
+    account: Account, budgets: list[Budget], added: Increases, spending: _Spending
 ) -> tuple[InForce, ...]:
     ordered = sorted(
         budgets, key=lambda each: (not each.private_to_id, bool(each.window_of_id), each.pk)
     )
-    return tuple(_standing(account, each, spending, at) for each in ordered)
+    return tuple(
+        _standing(account, each, added.get((account.id, each.pk), ()), spending) for each in ordered
+    )
 
 
-def _standing(account: Account, budget: Budget, spending: _Spending, at: datetime) -> InForce:
-    period, currency = budget.period_at(at), account.currency
+def _standing(
+    account: Account, budget: Budget, added: Sequence[Added], spending: _Spending
+) -> InForce:
+    at, currency = spending.at, account.currency
+    period = budget.period_at(at)
     spend, as_of = spending.spend(account.id, period, currency)
     held = spending.reserved(account.id, period, enforcement=budget.enforcement)
     return InForce(
@@ -176,6 +189,8 @@ def _standing(account: Account, budget: Budget, spending: _Spending, at: datetim
         reserved=money.to_decimal(held, currency=currency),
         as_of=as_of,
         is_live=spending.is_live,
+        limit=increases.limit_at(budget.max_budget, added, at=at),
+        increased_until=increases.ends_first(added, at=at),
     )
 
 

@@ -9,7 +9,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
 from budgets.contexts import PathAccount, Terms
+from budgets.increases import Added
 from budgets.models import (
     Account,
     AccountBudget,
@@ -17,6 +21,8 @@ from budgets.models import (
     ApiKey,
     Budget,
     BudgetTemplate,
+    Increase,
+    IncreaseState,
     Membership,
 )
 
@@ -78,8 +84,31 @@ def accounts_with(budget: Budget, *, count: int) -> list[Account]:
     return list(rows.order_by("label", "id")[:count])
 
 
-def terms_of(account: PathAccount, budget: Budget) -> Terms:
-    """Return a budget as terms on an account."""
+Increases = Mapping[tuple[UUID, int], tuple[Added, ...]]
+"""What was approved and has not ended, by account and budget."""
+
+
+def increases_on(account_ids: Iterable[UUID]) -> Increases:
+    """Return what raises, or will raise, the budgets of these accounts, in one query."""
+    return _added(Increase.objects.filter(account__in=set(account_ids)))
+
+
+def platform_increases() -> Increases:
+    """Return the same of every model, provider and deployment."""
+    return _added(Increase.objects.filter(account__organization=None))
+
+
+def _added(rows: QuerySet[Increase]) -> Increases:
+    # By the clock of Postgres: what it takes for ended too late, the context's validity ends.
+    running = rows.filter(state=IncreaseState.APPROVED, ends_at__gt=Now())
+    found: dict[tuple[UUID, int], tuple[Added, ...]] = defaultdict(tuple)
+    for row in running.order_by("starts_at", "id"):
+        found[row.account_id, row.budget_id] += (row.added,)
+    return found
+
+
+def terms_of(account: PathAccount, budget: Budget, increases: Increases | None = None) -> Terms:
+    """Return a budget as terms on an account, with the increases that it has there."""
     return Terms(
         account=account,
         budget_id=budget.public_id,
@@ -92,6 +121,7 @@ def terms_of(account: PathAccount, budget: Budget) -> Terms:
         rpm_limit=budget.rpm_limit,
         tpm_limit=budget.tpm_limit,
         max_parallel_requests=budget.max_parallel_requests,
+        increases=(increases or {}).get((account.id, budget.pk), ()),
     )
 
 

@@ -24,6 +24,7 @@ from budgets.fields import (
     validate_duration,
     validate_time_zone,
 )
+from budgets.increases import Added
 
 TAGS_PER_REQUEST_MAX = 16
 TAG_BYTES_MAX = 256
@@ -85,12 +86,23 @@ class Organization(models.Model):
     allowed_models = ArrayField(models.CharField(max_length=255), default=list, blank=True)
     blocked = models.BooleanField(default=False)
     metadata = models.JSONField(default=dict, blank=True)
+    second_approver_above = models.DecimalField(
+        max_digits=19, decimal_places=9, null=True, blank=True,
+        help_text="Temporary increases above this amount need two approvers; empty: never.",
+    )  # fmt: skip
     account = models.OneToOneField("Account", models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ("name", "id")
+        constraints = [
+            models.CheckConstraint(
+                name="organization_second_approver_in_range",
+                condition=Q(second_approver_above=None)
+                | Q(second_approver_above__gte=0, second_approver_above__lte=money.LIMIT_MAX),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -302,6 +314,92 @@ class BudgetTemplate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.budget} for {self.get_applies_to_display().lower()} of {self.holder}"
+
+
+class IncreaseState(models.TextChoices):
+    PENDING = "pending", "Pending"
+    APPROVED = "approved", "Approved"
+    DENIED = "denied", "Denied"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Increase(models.Model):
+    """
+    A budget's limit raised on one account for a while; another account with the same budget is
+    not concerned.
+
+    An approved one counts in [starts_at, ends_at) by the clock alone. Who asked and who decided
+    are user names, or ``master key``.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    account = models.ForeignKey(Account, models.CASCADE, related_name="increases")
+    budget = models.ForeignKey(Budget, models.CASCADE, related_name="increases")
+    amount = models.DecimalField(max_digits=19, decimal_places=9)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    why = models.CharField(max_length=1_000)
+    state = models.CharField(
+        max_length=16, choices=IncreaseState, default=IncreaseState.PENDING, editable=False
+    )
+    is_grant = models.BooleanField(
+        default=False, editable=False,
+        help_text="An administrator gave it at once: nobody asked, nobody else decided.",
+    )  # fmt: skip
+    asked_by = models.CharField(max_length=150, editable=False)
+    asked_at = models.DateTimeField(editable=False)
+    decided_by = models.CharField(max_length=150, blank=True, editable=False)
+    decided_at = models.DateTimeField(null=True, editable=False)
+    seconded_by = models.CharField(max_length=150, blank=True, editable=False)
+    seconded_at = models.DateTimeField(null=True, editable=False)
+    cancelled_by = models.CharField(max_length=150, blank=True, editable=False)
+    cancelled_at = models.DateTimeField(null=True, editable=False)
+    note = models.CharField(max_length=1_000, blank=True)
+
+    class Meta:
+        ordering = ("-asked_at", "id")
+        indexes = [
+            models.Index(fields=["account", "state", "ends_at"], name="increase_by_account"),
+            models.Index(fields=["state", "ends_at"], name="increase_by_deadline"),
+            models.Index(fields=["asked_by", "-asked_at"], name="increase_by_requester"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                name="increase_amount_in_range",
+                condition=Q(amount__gt=0, amount__lte=money.LIMIT_MAX),
+            ),
+            models.CheckConstraint(
+                name="increase_is_forward", condition=Q(starts_at__lt=F("ends_at"))
+            ),
+            models.CheckConstraint(
+                name="increase_says_why_and_by_whom", condition=~Q(why="") & ~Q(asked_by="")
+            ),
+            models.CheckConstraint(
+                name="increase_state_is_known", condition=Q(state__in=IncreaseState.values)
+            ),
+            models.CheckConstraint(
+                name="increase_counts_only_if_decided",
+                condition=~Q(state=IncreaseState.APPROVED) | ~Q(decided_by=""),
+            ),
+            models.CheckConstraint(
+                name="increase_is_decided_by_another",
+                condition=Q(is_grant=True)
+                | ~Q(state=IncreaseState.APPROVED)
+                | ~Q(decided_by=F("asked_by")),
+            ),
+            models.CheckConstraint(
+                name="increase_is_seconded_by_another",
+                condition=Q(seconded_by="")
+                | (~Q(seconded_by=F("decided_by")) & ~Q(seconded_by=F("asked_by"))),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"+{money.plain(self.amount)} {self.account.currency} for {self.account}"
+
+    @property
+    def added(self) -> Added:
+        return Added(self.amount, self.starts_at, self.ends_at)
 
 
 class PeriodTotal(models.Model):

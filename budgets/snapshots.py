@@ -12,9 +12,12 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 
-from budgets import contexts, in_force, model_lists, periods, totals
+from budgets import contexts, in_force, increases, model_lists, periods, totals
 from budgets.contexts import Context, PathAccount, Terms
+from budgets.in_force import Increases
+from budgets.increases import Added
 from budgets.livestore import LedgerTotal
 from budgets.models import (
     PLATFORM,
@@ -22,9 +25,11 @@ from budgets.models import (
     AccountBudget,
     AccountKind,
     ApiKey,
+    Budget,
     BudgetTemplate,
     ConfigVersion,
     EndUser,
+    IncreaseState,
     Membership,
     OrganizationMembership,
     derived_account_id,
@@ -56,6 +61,8 @@ class Label:
     allowed_models: frozenset[str] = frozenset()
     terms: tuple[Terms, ...] = ()
     model_terms: ModelTerms = field(default_factory=dict)
+    increases: Mapping[str, tuple[Added, ...]] = field(default_factory=dict)
+    """By the ids of budgets, also of those that only a template gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +116,8 @@ class KeySnapshot:
         """Return a label that was read, with the template's terms if it has none of its own."""
         if label.terms or label.account.kind != AccountKind.END_USER:
             return label
-        return replace(
-            label, terms=tuple(each.on(label.account) for each in self.end_user_template)
-        )
+        given = (each.on(label.account) for each in self.end_user_template)
+        return replace(label, terms=tuple(each.increased_by(label.increases) for each in given))
 
     def context(
         self,
@@ -154,7 +160,12 @@ class KeySnapshot:
             *(each for _, given in platform for each in given),
         )
         limits = contexts.limits_at(terms=terms, currency=self.currency, at=at)
-        start, end = contexts.validity_ms(limits, expires_at=self.expires_at)
+        start, end = contexts.validity_ms(
+            limits,
+            expires_at=self.expires_at,
+            changes=increases.changes(added for each in terms for added in each.increases),
+            at=at,
+        )
         return Context(
             organization_id=self.organization_id,
             currency=self.currency,
@@ -265,14 +276,23 @@ def read_label(*, organization_id: int, kind: str, text: str) -> Label:
     user = (
         EndUser.objects.filter(account=account.id).first() if kind == AccountKind.END_USER else None
     )
+    added = in_force.increases_on([account.id])
     return Label(
         account,
         blocked=user is not None and user.blocked,
         closed=_closed([account]) is not None,
         allowed_models=frozenset(user.allowed_models if user else ()),
-        terms=_own_terms([account]),
+        terms=_own_terms([account], added),
         model_terms=_model_terms([account]),
+        increases=_by_public_id(added),
     )
+
+
+def _by_public_id(added: Increases) -> dict[str, tuple[Added, ...]]:
+    names = dict(
+        Budget.objects.filter(pk__in=[pk for _, pk in added]).values_list("pk", "public_id")
+    )
+    return {names[pk]: each for (_, pk), each in added.items()}
 
 
 def platform_terms() -> dict[UUID, tuple[Terms, ...]]:
@@ -281,9 +301,10 @@ def platform_terms() -> dict[UUID, tuple[Terms, ...]]:
         "account", "budget"
     )
     found: dict[UUID, list[Terms]] = defaultdict(list)
+    added = in_force.platform_increases()
     for row in rows.order_by("pk"):
         account = PathAccount(row.account_id, row.account.kind, row.account.label)
-        found[row.account_id].append(in_force.terms_of(account, row.budget))
+        found[row.account_id].append(in_force.terms_of(account, row.budget, added))
     return {id: tuple(terms) for id, terms in found.items()}
 
 
@@ -349,17 +370,18 @@ def _path(key: ApiKey) -> tuple[PathAccount, ...]:
 def _terms(path: Sequence[PathAccount]) -> tuple[Terms, ...]:
     """Return the budgets in force, in the order of the path."""
     budgets = in_force.budgets_on(account.id for account in path)
+    added = in_force.increases_on(account.id for account in path)
     return tuple(
-        in_force.terms_of(account, budget)
+        in_force.terms_of(account, budget, added)
         for account in path
         for budget in sorted(budgets.get(account.id, ()), key=lambda each: each.public_id)
     )
 
 
-def _own_terms(accounts: Sequence[PathAccount]) -> tuple[Terms, ...]:
+def _own_terms(accounts: Sequence[PathAccount], added: Increases) -> tuple[Terms, ...]:
     by_id = {account.id: account for account in accounts}
     rows = AccountBudget.objects.filter(account__in=by_id).select_related("budget")
-    return tuple(in_force.terms_of(by_id[row.account_id], row.budget) for row in rows)
+    return tuple(in_force.terms_of(by_id[row.account_id], row.budget, added) for row in rows)
 
 
 def _model_terms(holders: Iterable[PathAccount]) -> dict[str, tuple[Terms, ...]]:
@@ -367,9 +389,11 @@ def _model_terms(holders: Iterable[PathAccount]) -> dict[str, tuple[Terms, ...]]
     accounts = Account.objects.filter(holder__in=[holder.id for holder in holders])
     found: dict[str, list[Terms]] = defaultdict(list)
     rows = AccountBudget.objects.filter(account__in=accounts).select_related("account", "budget")
-    for row in rows.order_by("pk"):
+    rows = rows.order_by("pk")
+    added = in_force.increases_on(row.account_id for row in rows)
+    for row in rows:
         account = PathAccount(row.account_id, row.account.kind, row.account.label)
-        found[row.account.model].append(in_force.terms_of(account, row.budget))
+        found[row.account.model].append(in_force.terms_of(account, row.budget, added))
     return {model: tuple(terms) for model, terms in found.items()}
 
 
@@ -382,6 +406,10 @@ def _end_user_template(key: ApiKey) -> tuple[Terms, ...]:
         in_force.terms_of(nobody, budget)
         for budget in in_force.templates_of(holders, applies_to=applies_to)
     )
+
+
+def _increased() -> Q:
+    return Q(increases__state=IncreaseState.APPROVED, increases__ends_at__gt=Now())
 
 
 def _special_labels(organization_id: int) -> frozenset[UUID] | None:
@@ -398,6 +426,7 @@ def _special_labels(organization_id: int) -> frozenset[UUID] | None:
         labels.filter(accountbudget__isnull=False).values_list("id", flat=True),
         labels.filter(models__accountbudget__isnull=False).values_list("id", flat=True),
         labels.exclude(closed_because="").values_list("id", flat=True),
+        labels.filter(_increased()).values_list("id", flat=True),
         said.values_list("account_id", flat=True),
     ):
         found.update(rows[: SPECIAL_LABELS_MAX + 1])

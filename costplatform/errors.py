@@ -28,7 +28,14 @@ from rest_framework.exceptions import (
 )
 from rest_framework.response import Response
 
-from budgets.errors import AlreadyMade, Conflict, InvalidInput, NotFound
+from budgets.errors import (
+    AlreadyDecided,
+    AlreadyMade,
+    Conflict,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+)
 from costplatform import json
 from gateway.errors import GatewayError
 from spend.invoices.lines import BadInvoice
@@ -128,6 +135,16 @@ def _(error: NotConfirmed) -> Problem:
 @problem_of.register
 def _(error: AlreadyMade) -> Problem:
     return Problem(400, "already_exists", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: AlreadyDecided) -> Problem:
+    return Problem(409, "already_decided", f"{error.field}: {error.problem}", error.field)
+
+
+@problem_of.register
+def _(error: NotAllowed) -> Problem:
+    return Problem(403, "forbidden", f"{error.field}: {error.problem}", error.field)
 
 
 @problem_of.register

@@ -237,7 +237,7 @@ def _labels(id: UUID, row: tuple[str, str, str], each: InForce) -> tuple[str, ..
 
 
 def _standing(each: InForce, labels: tuple[str, ...]) -> Iterator[Sample]:
-    limit = each.budget.max_budget
+    limit = each.limit
     if limit is not None:
         yield Sample("costplatform_budget_limit", limit, labels)
     if not each.is_live:

@@ -65,6 +65,7 @@ def _whole(each: InForce) -> dict[str, Any]:
         **_left(each),
         "spent": money.plain(each.spend),
         "reserved": money.plain(each.reserved),
+        "max_budget": _amount(budget.max_budget),
         "soft_limit": _amount(budget.soft_budget),
         "enforcement": budget.enforcement,
         "budget_id": budget.public_id,
@@ -76,7 +77,8 @@ def _whole(each: InForce) -> dict[str, Any]:
 
 def _left(each: InForce) -> dict[str, Any]:
     return {
-        "limit": _amount(each.budget.max_budget),
+        "limit": _amount(each.limit),
+        "increased_until": _text(each.increased_until),
         "remaining": _amount(each.remaining),
         "currency": each.currency,
         "budget_duration": each.budget.duration or None,

@@ -29,7 +29,7 @@ from spend.components import Component
 from spend.events import Described, Outcome
 from spend.pricing import Line
 
-QUERIES_MAX = 15
+QUERIES_MAX = 16
 _DESCRIBED = Described(
     organization_id=0, currency="", key_digest="", team="", user="", end_user="", tags=(),
     route="/v1/chat/completions", model="model", provider="provider", upstream_model="upstream",

@@ -101,7 +101,9 @@ def _state(figure: Figure) -> tuple[str, str]:
 
 
 def _limit_words(figure: Figure) -> str:
-    return display.limit_terms(figure.limit, figure.currency, figure.budget.duration)
+    words = display.limit_terms(figure.limit, figure.currency, figure.budget.duration)
+    until = figure.increased_until
+    return f"{words}, increased until {display.moment(until)}" if until else words
 
 
 def _left(figure: Figure) -> str:
@@ -115,8 +117,13 @@ def _exactly(figure: Figure) -> str:
         ("spent", figure.spent),
         ("reserved", figure.reserved),
         ("limit", figure.limit),
+        ("without increases", figure.budget.max_budget if figure.increased_until else None),
     )
-    return ", ".join(f"{display.exact(value, figure.currency)} {word}" for word, value in parts)
+    return ", ".join(
+        f"{display.exact(value, figure.currency)} {word}"
+        for word, value in parts
+        if value is not None
+    )
 
 
 def _spoken(figure: Figure) -> str:

@@ -13,7 +13,18 @@ from django.db import connection
 from django.db.models import Q
 from redis.exceptions import RedisError
 
-from budgets import display, durations, in_force, money, periods, storekeeper, totals
+from budgets import (
+    display,
+    durations,
+    in_force,
+    increases,
+    money,
+    periods,
+    storekeeper,
+    totals,
+)
+from budgets.in_force import Increases
+from budgets.increases import Added
 from budgets.models import Account, Budget, Partition, PeriodTotal
 from budgets.money import Units
 from budgets.periods import FOREVER, Period
@@ -40,10 +51,10 @@ class Figure:
     period: Period
     spent: Decimal
     reserved: Decimal
-
-    @property
-    def limit(self) -> Decimal | None:
-        return self.budget.max_budget
+    limit: Decimal | None
+    """That in force now: the budget's own and the increases that count."""
+    increased_until: datetime | None
+    """When the first of those increases ends."""
 
     @property
     def share(self) -> Decimal:
@@ -68,13 +79,15 @@ class AccountFigures:
 
 
 def of_accounts(accounts: Sequence[Account], *, now: datetime) -> dict[UUID, AccountFigures]:
-    """Return the figures of each account: three queries and two round trips, however many."""
+    """Return the figures of each account: four queries and two round trips, however many."""
     ids = [account.id for account in accounts]
-    budgets = in_force.budgets_on(ids)
+    budgets, added = in_force.budgets_on(ids), in_force.increases_on(ids)
     live = _live_counters(ids)
     spent = _ledger_totals(ids, budgets, now) | _of_counters(live or {})
     return {
-        account.id: _figures(account, budgets.get(account.id, ()), spent, now, live is not None)
+        account.id: _figures(
+            account, _figures_of(account, budgets, added, spent, now), spent, live is not None
+        )
         for account in accounts
     }
 
@@ -97,6 +110,8 @@ def fullest(*, share_min: int, now: datetime) -> list[UUID]:
                 list(money.DECIMALS),
                 list(money.DECIMALS.values()),
                 settings.PLATFORM_CURRENCY,
+                now,
+                now,
                 share_min,
                 WATCHED_MAX,
             ],
@@ -152,11 +167,23 @@ def _nothing(period: Period, *, spent: int = 0) -> Counter:
     return Counter(period, Units(spent), Units(0), Units(0))
 
 
+def _figures_of(
+    account: Account,
+    budgets: Mapping[UUID, Iterable[Budget]],
+    added: Increases,
+    spent: Spent,
+    now: datetime,
+) -> list[Figure]:
+    return [
+        _figure(account, budget, added.get((account.id, budget.pk), ()), spent, now)
+        for budget in budgets.get(account.id, ())
+    ]
+
+
 def _figures(
-    account: Account, budgets: Iterable[Budget], spent: Spent, now: datetime, is_live: bool
+    account: Account, figures: Iterable[Figure], spent: Spent, is_live: bool
 ) -> AccountFigures:
     currency = account.currency
-    figures = [_figure(account, budget, spent, now) for budget in budgets]
     lifetime = spent.get((account.id, FOREVER), _nothing(FOREVER)).spent
     return AccountFigures(
         currency=currency,
@@ -166,7 +193,9 @@ def _figures(
     )
 
 
-def _figure(account: Account, budget: Budget, spent: Spent, now: datetime) -> Figure:
+def _figure(
+    account: Account, budget: Budget, added: Sequence[Added], spent: Spent, now: datetime
+) -> Figure:
     period, currency = budget.period_at(now), account.currency
     counter = spent.get((account.id, period), _nothing(period))
     return Figure(
@@ -175,6 +204,8 @@ def _figure(account: Account, budget: Budget, spent: Spent, now: datetime) -> Fi
         period=period,
         spent=money.to_decimal(counter.spent, currency=currency),
         reserved=money.to_decimal(counter.held(enforcement=budget.enforcement), currency=currency),
+        limit=increases.limit_at(budget.max_budget, added, at=now),
+        increased_until=increases.ends_first(added, at=now),
     )
 
 
@@ -252,7 +283,11 @@ _FULLEST: Final = """
     LEFT JOIN unnest(%s::text[], %s::int[]) AS small(currency, decimals)
          ON small.currency = coalesce(organization.currency, %s)
     CROSS JOIN LATERAL (
-        SELECT budget.max_budget * 10 ^ coalesce(small.decimals, 9)::numeric AS units
+        SELECT (budget.max_budget + coalesce(sum(increase.amount), 0))
+               * 10 ^ coalesce(small.decimals, 9)::numeric AS units
+        FROM budgets_increase increase
+        WHERE increase.account_id = held.account_id AND increase.budget_id = budget.id
+          AND increase.state = 'approved' AND increase.starts_at <= %s AND increase.ends_at > %s
     ) "limit"
     WHERE "limit".units IS NOT NULL AND total.amount_units * 100 >= "limit".units * %s
     GROUP BY held.account_id

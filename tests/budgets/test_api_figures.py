@@ -194,9 +194,9 @@ def make_many(cast: Cast, count: int) -> None:
 @pytest.mark.parametrize(
     ("path", "query", "most"),
     [
-        ("/key/list", {"return_full_object": "true", "organization_id": "organization"}, 11),
+        ("/key/list", {"return_full_object": "true", "organization_id": "organization"}, 12),
         ("/key/list", {"organization_id": "organization"}, 2),
-        ("/team/list", {"organization_id": "organization"}, 13),
+        ("/team/list", {"organization_id": "organization"}, 14),
         ("/team/info", {"team_id": "team"}, 39),
         ("/user/list", {"organization_ids": "organization"}, 16),
         ("/user/info", {"user_id": "user"}, 36),

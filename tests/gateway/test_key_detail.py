@@ -76,7 +76,7 @@ def test_every_level_is_named_and_those_above_tell_only_what_they_leave(cast: Ca
     for level in ("team", "organization"):
         assert set(limits[level]) == {
             "level", "model", "limit", "remaining", "currency", "budget_duration", "resets_at",
-            "as_of",
+            "as_of", "increased_until",
         }  # fmt: skip
 
 
