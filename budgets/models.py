@@ -183,6 +183,10 @@ class Budget(models.Model):
     )
     max_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
     soft_budget = models.DecimalField(max_digits=19, decimal_places=9, null=True, blank=True)
+    rollover_max = models.DecimalField(
+        max_digits=19, decimal_places=9, null=True, blank=True,
+        help_text="The most that is carried of what a period has left; empty: nothing is.",
+    )  # fmt: skip
     duration = models.CharField(
         max_length=16, blank=True, validators=[validate_duration],
         help_text="Such as 1h, 1d, 1w, 1mo or 1y; empty: for the account's whole life.",
@@ -223,6 +227,11 @@ class Budget(models.Model):
                 name="budget_soft_in_range",
                 condition=Q(soft_budget=None)
                 | Q(soft_budget__gte=0, soft_budget__lte=money.LIMIT_MAX),
+            ),
+            models.CheckConstraint(
+                name="budget_rollover_in_range",
+                condition=Q(rollover_max=None)
+                | Q(rollover_max__gte=0, rollover_max__lte=money.LIMIT_MAX),
             ),
             models.CheckConstraint(
                 name="budget_soft_not_above_max",
@@ -346,6 +355,10 @@ class Increase(models.Model):
         default=False, editable=False,
         help_text="An administrator gave it at once: nobody asked, nobody else decided.",
     )  # fmt: skip
+    is_rollover = models.BooleanField(
+        default=False, editable=False,
+        help_text="What the period before had left: carried over by the books.",
+    )  # fmt: skip
     asked_by = models.CharField(max_length=150, editable=False)
     asked_at = models.DateTimeField(editable=False)
     decided_by = models.CharField(max_length=150, blank=True, editable=False)
@@ -367,6 +380,11 @@ class Increase(models.Model):
             models.CheckConstraint(
                 name="increase_amount_in_range",
                 condition=Q(amount__gt=0, amount__lte=money.LIMIT_MAX),
+            ),
+            models.UniqueConstraint(
+                name="rollover_once_per_period",
+                fields=["account", "budget", "starts_at"],
+                condition=Q(is_rollover=True),
             ),
             models.CheckConstraint(
                 name="increase_is_forward", condition=Q(starts_at__lt=F("ends_at"))
@@ -467,6 +485,15 @@ class Closing(models.Model):
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     limit = models.DecimalField(max_digits=19, decimal_places=9, null=True)
+    """That of the last instant, with all increases."""
+    room = models.DecimalField(max_digits=19, decimal_places=9, null=True)
+    """The limit without temporary increases, but with what was carried into the period."""
+    carries = models.DecimalField(max_digits=19, decimal_places=9, null=True)
+    """The most of it that is carried into the next period; None: nothing is."""
+    next_end = models.DateTimeField(null=True)
+    """When that one ends, where something may be carried into it."""
+    corrected_units = models.BigIntegerField(default=0)
+    """What had come late when what is carried was last made right."""
     spent_units = models.BigIntegerField()
     events = models.BigIntegerField()
     late_units = models.BigIntegerField(default=0)

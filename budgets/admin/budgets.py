@@ -15,7 +15,7 @@ from django.utils import timezone
 from budgets import display
 from budgets.admin import bars, figures
 from budgets.admin.base import ServiceAdmin
-from budgets.admin.forms import is_autocomplete, only_organization, organization_from
+from budgets.admin.forms import amount_field, is_autocomplete, only_organization, organization_from
 from budgets.admin.limits import (
     LIMIT_FIELDS,
     PLATFORM_ZONE,
@@ -32,7 +32,9 @@ from budgets.services import budgets as services
 ACCOUNTS_SHOWN_MAX: Final = 50
 LAYOUT_FIELDS: Final = (
     ("budget_reset_time", "budget_week_start"), ("budget_year_start", "budget_anchor"),
+    "rollover_max",
 )  # fmt: skip
+BEYOND_TERMS: Final = "Where periods begin, and what they hand on"
 OF_NONE: Final = "Without an organization it is for models, providers and deployments."
 
 
@@ -56,6 +58,10 @@ class BudgetForm(TermsForm):
         required=False,
         widget=TextInput,
         help_text="In UTC, such as 2026-12-15 00:00. All others then lie whole durations from it.",
+    )
+    rollover_max = amount_field(
+        label="Carried over at most",
+        help_text="Of what a period has left, into the next one. Empty: nothing is.",
     )
     public_id = forms.CharField(
         label="Id",
@@ -139,7 +145,10 @@ class BudgetAdmin(PeriodTeller, OwnLimitColumns, ServiceAdmin):
         return (
             (None, {"fields": ("organization", *about), "description": None if obj else OF_NONE}),
             ("Terms", {"fields": LIMIT_FIELDS}),
-            ("Where periods begin", {"fields": LAYOUT_FIELDS, "classes": ("collapse",)}),
+            (
+                BEYOND_TERMS,
+                {"fields": LAYOUT_FIELDS, "classes": ("collapse",)},
+            ),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:

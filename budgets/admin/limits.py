@@ -44,6 +44,7 @@ TERMS: Final[Mapping[str, str]] = {
     "budget_reset_time": "reset_time",
     "budget_week_start": "week_start",
     "budget_year_start": "year_start",
+    "rollover_max": "rollover_max",
     **{name: name for name in RATE_FIELDS},
     "enforcement": "enforcement",
 }
@@ -240,6 +241,10 @@ class OwnLimitColumns:
     def budget_year_start(self, obj: Any) -> str:
         budget = own_budget(obj)
         return budget.get_year_start_display() if budget else bars.NOTHING
+
+    @column(description="Carried over at most")
+    def rollover_max(self, obj: Any) -> str:
+        return self._amount(obj, "rollover_max")
 
     @column(description="Or: a period begins at")
     def budget_anchor(self, obj: Any) -> str:

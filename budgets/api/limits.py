@@ -22,6 +22,7 @@ _TERMS: Final[Mapping[str, str]] = {
     "budget_reset_time": "reset_time",
     "budget_week_start": "week_start",
     "budget_year_start": "year_start",
+    "rollover_max": "rollover_max",
     "rpm_limit": "rpm_limit",
     "tpm_limit": "tpm_limit",
     "max_parallel_requests": "max_parallel_requests",

@@ -50,6 +50,7 @@ class PlatformBudget(serializers.Serializer):
     budget_reset_time = OrNull(source="figures.governing.budget.reset_time")
     budget_week_start = WeekdayName(source="figures.governing.budget.week_start", allow_null=True)
     budget_year_start = Count(source="figures.governing.budget.year_start")
+    rollover_max = MoneyText(source="figures.governing.budget.rollover_max", allow_null=True)
     rpm_limit = Count(source="figures.governing.budget.rpm_limit")
     tpm_limit = Count(source="figures.governing.budget.tpm_limit")
     max_parallel_requests = Count(source="figures.governing.budget.max_parallel_requests")

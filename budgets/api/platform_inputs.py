@@ -73,6 +73,7 @@ class PlatformLimits(Strict):
     budget_reset_time = LocalTime(**OPTIONAL)
     budget_week_start = Weekday(**OPTIONAL)
     budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
+    rollover_max = AmountText(**OPTIONAL)
     rpm_limit = Rate(**OPTIONAL)
     tpm_limit = Rate(**OPTIONAL)
     max_parallel_requests = Rate(**OPTIONAL)

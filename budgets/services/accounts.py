@@ -46,6 +46,7 @@ class Terms:
     tpm_limit: int | None = None
     max_parallel_requests: int | None = None
     enforcement: str = Enforcement.ADAPTIVE
+    rollover_max: Decimal | None = None
 
     def checked(self) -> "Terms":
         """
@@ -53,8 +54,10 @@ class Terms:
 
         :raises InvalidInput: naming the field that does not fit
         """
-        for name, value in (("max_budget", self.max_budget), ("soft_budget", self.soft_budget)):
-            _check_limit(name, value)
+        for name in ("max_budget", "soft_budget", "rollover_max"):
+            _check_limit(name, getattr(self, name))
+        if self.rollover_max is not None and not (self.max_budget is not None and self.duration):
+            raise InvalidInput("rollover_max", "needs a max_budget and a budget_duration")
         if None not in {self.max_budget, self.soft_budget} and self.soft_budget > self.max_budget:  # type: ignore[operator]  # neither is None
             raise InvalidInput("soft_budget", "must not be above max_budget")
         if self.enforcement not in Enforcement.values:

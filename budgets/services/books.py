@@ -11,17 +11,20 @@ accounts that have spent are looked through, of which only those that are not cl
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
 
-from budgets import book_metrics, failpoints, in_force, storekeeper, totals
-from budgets.models import Book, Budget, PeriodTotal
+from budgets import book_metrics, failpoints, in_force, money, storekeeper, totals
+from budgets.models import Book, Budget, Closing, Increase, IncreaseState, PeriodTotal
 from budgets.periods import FOREVER, Period, UnknownDuration, UnknownZone
+from budgets.services import rollover
 from budgets.totals import AccountPeriod
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,8 @@ SHORTEST: Final = timedelta(hours=20)
 """A day has at least 23 hours; shorter periods are not closed: the roll-ups have their sums."""
 PUT_OFF: Final = timedelta(hours=1)
 _LOCK_NAMESPACE: Final = 0x626F6F6B
+_COLUMNS: Final = 10
+"""So many of a closing's are known beforehand: its sums are the ledger's."""
 _LIMITS: Final = (
     # Who is stopped in the middle must not keep the recorder waiting.
     "SET LOCAL idle_in_transaction_session_timeout = '10s';"
@@ -82,6 +87,7 @@ def close_due(*, now: datetime, count: int) -> int:
             batch = _run(step, until, now)
             # Until none is left, not until a batch is small: a book may have more to close.
             goes_on, closed = batch.seen > 0, closed + batch.closed
+    rollover.correct(now=now)
     return closed
 
 
@@ -146,9 +152,11 @@ def _ended(book: Book, until: datetime) -> list[Due]:
     """Return the periods of a book that are over, and let it go on with the next."""
     link = book.link
     found: list[Due] = []
+    # What one carries is part of what the next has left: one after the other.
+    most = PERIODS_PER_BOOK_MAX if link.budget.rollover_max is None else 1
     try:
         period = link.budget.period_at(book.open_at)
-        while _lasts(period) and period.end <= until and len(found) < PERIODS_PER_BOOK_MAX:
+        while _lasts(period) and period.end <= until and len(found) < most:
             found.append(Due(link.account_id, link.budget, period))
             book.open_at = period.end
             period = link.budget.period_at(book.open_at)
@@ -173,35 +181,79 @@ def _have_spent(accounts: Iterable[UUID]) -> set[UUID]:
 
 
 def _write(due: Sequence[Due], now: datetime) -> int:
-    """Add a closing for each that has none; return how many were added."""
+    """Add a closing for each that has none, and carry on what it has left; return how many."""
+    rows = _rows(due)
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO budgets_closing (
                 account_id, budget_id, budget_name, time_zone, period_start, period_end, "limit",
-                spent_units, events, late_units, late_events, closed_at
+                room, carries, next_end, spent_units, events, late_units, late_events,
+                corrected_units, closed_at
             )
-            SELECT due.*, coalesce(total.amount_units, 0), coalesce(total.events, 0), 0, 0, %s
+            SELECT due.*, coalesce(total.amount_units, 0), coalesce(total.events, 0), 0, 0, 0, %s
             FROM unnest(
                 %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[],
-                %s::timestamptz[], %s::numeric[]
-            ) AS due(account_id, budget_id, name, zone, period_start, period_end, "limit")
+                %s::timestamptz[], %s::numeric[], %s::numeric[], %s::numeric[], %s::timestamptz[]
+            ) AS due(account_id, budget_id, name, zone, period_start, period_end, "limit", room,
+                     carries, next_end)
             LEFT JOIN budgets_periodtotal total USING (account_id, period_start, period_end)
             ORDER BY due.period_end, due.account_id
             ON CONFLICT DO NOTHING
+            RETURNING id, carries IS NOT NULL
             """,
-            [
-                now,
-                [each.account_id for each in due],
-                [each.budget.pk for each in due],
-                [str(each.budget) for each in due],
-                [each.budget.time_zone for each in due],
-                [each.period.start for each in due],
-                [each.period.end for each in due],
-                [each.budget.max_budget for each in due],
-            ],
+            [now, *([each[n] for each in rows] for n in range(_COLUMNS))],
         )
-        return int(cursor.rowcount)
+        written = cursor.fetchall()
+    carrying = [id for id, carries in written if carries]
+    rollover.carry(Closing.objects.filter(pk__in=carrying).select_related("account__organization"))
+    return len(written)
+
+
+def _rows(due: Sequence[Due]) -> list[tuple[Any, ...]]:
+    """Return what a closing says beside its sums, in the order of its columns."""
+    raised = _raised(due)
+    rows: list[tuple[Any, ...]] = []
+    for each in due:
+        budget, period = each.budget, each.period
+        candidates = raised.get((each.account_id, budget.pk), ())
+        of_this = [row for row in candidates if _counts_at_end(row, period)]
+        carries = budget.rollover_max if budget.max_budget is not None else None
+        rows.append(
+            (
+                each.account_id, budget.pk, str(budget), budget.time_zone, period.start, period.end,
+                _with(budget.max_budget, of_this),
+                _with(budget.max_budget, [row for row in of_this if row.is_rollover]),
+                carries,
+                None if carries is None else budget.period_at(period.end).end,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _raised(due: Sequence[Due]) -> dict[tuple[UUID, int], list[Increase]]:
+    """Return the increases that may have counted at the end of these periods."""
+    found: dict[tuple[UUID, int], list[Increase]] = defaultdict(list)
+    if due:
+        rows = Increase.objects.filter(
+            account__in={each.account_id for each in due},
+            state=IncreaseState.APPROVED,
+            starts_at__lt=max(each.period.end for each in due),
+            ends_at__gte=min(each.period.end for each in due),
+        )
+        for row in rows:
+            found[row.account_id, row.budget_id].append(row)
+    return found
+
+
+def _counts_at_end(row: Increase, period: Period) -> bool:
+    return row.starts_at < period.end <= row.ends_at
+
+
+def _with(limit: Decimal | None, increases: Iterable[Increase]) -> Decimal | None:
+    if limit is None:
+        return None
+    return min(limit + sum((each.amount for each in increases), Decimal(0)), money.LIMIT_MAX)
 
 
 def _close_off(closed: Iterable[AccountPeriod]) -> None:
