@@ -36,6 +36,11 @@ def acting(by: str) -> Iterator[None]:
         _actor.reset(token)
 
 
+def actor() -> str:
+    """Return who makes changes now, as the history will name them."""
+    return _actor.get()
+
+
 @contextmanager
 def change(*, scope: int, reason: str = "") -> Iterator[None]:
     """

@@ -111,6 +111,11 @@ def find_member(*, team: Team, user: User, lock: bool = False) -> Membership:
     return _found(_locked(members.filter(team=team, user=user), lock), "user_id", user.public_id)
 
 
+def find_account(id: UUID, *, field: str = "account_id") -> Account:
+    """:raises NotFound: if there is none of that id"""
+    return _found(Account.objects.filter(pk=id).select_related("organization"), field, str(id))
+
+
 def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False) -> Budget:
     """
     :raises NotFound: if there is none

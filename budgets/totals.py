@@ -11,9 +11,10 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Sum
 
 from budgets import in_force
-from budgets.models import Budget, Partition, PeriodTotal, Reload
+from budgets.models import Budget, Partition, PeriodTotal, Reload, Reset
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION
 
@@ -102,10 +103,20 @@ def reloads_due() -> list[Reload]:
 def _summed(account: UUID, period: Period) -> PeriodTotal:
     (ledger_sum,) = _ledger_sum
     amount, events = ledger_sum(account, period)
+    reset_units = _taken_off(account, period)
     return PeriodTotal(
         account_id=account,
         period_start=period.start,
         period_end=period.end,
-        amount_units=amount,
+        amount_units=amount - reset_units,
+        reset_units=reset_units,
         events=events,
     )
+
+
+def _taken_off(account: UUID, period: Period) -> int:
+    """Return what resets of this very period took off, which is never negative."""
+    rows = Reset.objects.filter(
+        account_id=account, period_start=period.start, period_end=period.end
+    )
+    return -int(rows.aggregate(units=Sum("amount_units"))["units"] or 0)

@@ -69,11 +69,16 @@ def of_accounts(accounts: Sequence[Account], *, now: datetime) -> dict[UUID, Acc
     ids = [account.id for account in accounts]
     budgets = in_force.budgets_on(ids)
     live = _live_counters(ids)
-    spent = _ledger_totals(ids, budgets, now) | _of_counters(live or {})
+    recorded = _recorded(ids, budgets, now)
+    spent = _of_totals(recorded) | _of_counters(live or {})
+    taken_off = {row.account_id: row.reset_units for row in recorded if _is_lifetime(row)}
     return {
-        account.id: _figures(account, budgets.get(account.id, ()), spent, now, live is not None)
+        account.id: _figures(
+            account, budgets.get(account.id, ()), spent, now,
+            taken_off=taken_off.get(account.id, 0), is_live=live is not None,
+        )
         for account in accounts
-    }
+    }  # fmt: skip
 
 
 def of_account(account: Account, *, now: datetime) -> AccountFigures:
@@ -132,12 +137,19 @@ def _of_counters(
     }
 
 
-def _ledger_totals(
+def _recorded(
     ids: Sequence[UUID], budgets: Mapping[UUID, Iterable[Budget]], now: datetime
-) -> dict[tuple[UUID, Period], Counter]:
+) -> list[PeriodTotal]:
     every = {budget.pk: budget for of_one in budgets.values() for budget in of_one}
     starts = {period.start for period in totals.periods_of(every.values(), at=now)}
-    rows = PeriodTotal.objects.filter(account__in=ids, period_start__in=starts)
+    return list(PeriodTotal.objects.filter(account__in=ids, period_start__in=starts))
+
+
+def _is_lifetime(row: PeriodTotal) -> bool:
+    return Period(row.period_start, row.period_end) == FOREVER
+
+
+def _of_totals(rows: Iterable[PeriodTotal]) -> dict[tuple[UUID, Period], Counter]:
     return {
         (row.account_id, period): _nothing(period, spent=row.amount_units)
         for row in rows
@@ -151,11 +163,12 @@ def _nothing(period: Period, *, spent: int = 0) -> Counter:
 
 
 def _figures(
-    account: Account, budgets: Iterable[Budget], spent: Spent, now: datetime, is_live: bool
-) -> AccountFigures:
+    account: Account, budgets: Iterable[Budget], spent: Spent, now: datetime,
+    *, taken_off: int, is_live: bool,
+) -> AccountFigures:  # fmt: skip
     currency = account.currency
     figures = [_figure(account, budget, spent, now) for budget in budgets]
-    lifetime = spent.get((account.id, FOREVER), _nothing(FOREVER)).spent
+    lifetime = spent.get((account.id, FOREVER), _nothing(FOREVER)).spent + taken_off
     return AccountFigures(
         currency=currency,
         budgets=tuple(sorted(figures, key=lambda figure: -figure.share)),

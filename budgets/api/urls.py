@@ -1,6 +1,16 @@
 from django.urls import path
 
-from budgets.api import budgets, customers, keys, organizations, platform, tags, teams, users
+from budgets.api import (
+    budgets,
+    customers,
+    keys,
+    organizations,
+    platform,
+    resets,
+    tags,
+    teams,
+    users,
+)
 
 CUSTOMER = {
     "new": customers.CustomerNew,
@@ -24,6 +34,7 @@ urlpatterns = [
     path(
         "key/<path:key>/regenerate", keys.KeyRegenerateNamed.as_view(), name="key-regenerate-named"
     ),
+    path("key/<path:key>/reset_spend", resets.KeyReset.as_view(), name="key-reset-spend"),
     path("key/block", keys.KeyBlock.as_view(), name="key-block"),
     path("key/unblock", keys.KeyUnblock.as_view(), name="key-unblock"),
     path("key/delete", keys.KeyDelete.as_view(), name="key-delete"),
@@ -37,6 +48,11 @@ urlpatterns = [
     path("team/member_add", teams.TeamMemberAdd.as_view(), name="team-member-add"),
     path("team/member_update", teams.TeamMemberUpdate.as_view(), name="team-member-update"),
     path("team/member_delete", teams.TeamMemberDelete.as_view(), name="team-member-delete"),
+    path(
+        "team/<path:team_id>/member/<path:user_id>/reset_spend",
+        resets.MemberReset.as_view(),
+        name="team-member-reset-spend",
+    ),
     path("user/new", users.UserNew.as_view(), name="user-new"),
     path("user/update", users.UserUpdate.as_view(), name="user-update"),
     path("user/info", users.UserInfo.as_view(), name="user-info"),
@@ -59,6 +75,9 @@ urlpatterns = [
         "api/v1/model-budgets/delete",
         platform.ModelBudgetDelete.as_view(),
         name="model-budget-delete",
+    ),
+    path(
+        "api/v1/accounts/<uuid:account_id>/reset", resets.AnyReset.as_view(), name="account-reset"
     ),
     path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
     path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),
