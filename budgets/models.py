@@ -611,9 +611,16 @@ class Change(models.Model):
     after = models.JSONField(null=True)
     actor = models.CharField(max_length=255, blank=True)
     reason = models.CharField(max_length=1_000, blank=True)
+    source = models.CharField(max_length=16, blank=True, db_default="")
+    """By which way it came; empty: it was made before that was kept."""
+    address = models.CharField(max_length=64, blank=True, db_default="")
+    """From where in the network, if it came from there."""
 
     class Meta:
-        indexes = [models.Index(fields=["table_name", "object_id", "-at"], name="change_by_object")]
+        indexes = [
+            models.Index(fields=["table_name", "object_id", "-at"], name="change_by_object"),
+            models.Index(fields=["-at"], name="change_by_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.table_name} {self.object_id}"

@@ -15,8 +15,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from budgets import changes, display, money
-from budgets.admin.base import actor_of
+from budgets import display, money
+from budgets.admin.base import acting_for
 from budgets.admin.theme import TextInput
 from budgets.errors import InvalidInput, NotRecorded
 from budgets.models import Account, PeriodTotal
@@ -68,7 +68,7 @@ def _is_done(request: HttpRequest, account: Account, form: ResetForm, now: datet
     given = form.cleaned_data
     wanted = Wanted(given["reset_to"], given["reason"], idempotency_key=given["token"])
     try:
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             reset_account(account=account, wanted=wanted, now=now)
     except InvalidInput as refused:
         field = refused.field if refused.field in form.fields else None
