@@ -10,7 +10,7 @@ SECONDS ?= 1800
 PROCESSES ?= 2
 
 .PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \
-	faults fuzz money fmt browser node nginx
+	faults fuzz money zones fmt browser node nginx
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -20,6 +20,7 @@ help:
 	@echo "make faults  kill and cut everything, in full: an hour (make test runs a sample)"
 	@echo "make fuzz    look for bytes that break the readers of streams and requests: half an hour"
 	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
+	@echo "make zones   the days of reports in every time zone: they are the total"
 	@echo "make bench   what a request costs here, beside nginx and LiteLLM: some fifteen minutes"
 	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests)"
 
@@ -59,6 +60,9 @@ bench-memory: $(SYNCED) nginx
 
 money: $(SYNCED)
 	MONEY=full $(BIN)/pytest tests/spend/test_many_charges.py -s
+
+zones: $(SYNCED)
+	ZONES=full $(BIN)/pytest tests/spend/test_reporting_zones.py
 
 faults: $(SYNCED)
 	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py \
