@@ -10,7 +10,7 @@ SECONDS ?= 1800
 PROCESSES ?= 2
 
 .PHONY: help up test check check-beside-servers bench bench-parts bench-gateways bench-memory \
-	bench-closing faults fuzz money periods fmt browser node nginx
+	bench-closing faults fuzz money periods zones fmt browser node nginx
 
 help:
 	@echo "make up      run everything here until Ctrl-C (data is kept in ./var)"
@@ -21,6 +21,7 @@ help:
 	@echo "make fuzz    look for bytes that break the readers of streams and requests: half an hour"
 	@echo "make money   a million tiny charges through store and recorder: the sum is exact"
 	@echo "make periods every zone, day by day over two decades: no gap, no overlap; ten minutes"
+	@echo "make zones   the days of reports in every time zone: they are the total"
 	@echo "make bench   what a request costs here, beside nginx and LiteLLM: some fifteen minutes"
 	@echo "             (bench-parts, bench-gateways: a part; bench-memory: after many requests;"
 	@echo "             bench-closing: 100,000 books at one midnight)"
@@ -67,6 +68,9 @@ money: $(SYNCED)
 
 periods: $(SYNCED)
 	PERIODS=full $(BIN)/pytest tests/budgets/test_periods.py
+
+zones: $(SYNCED)
+	ZONES=full $(BIN)/pytest tests/spend/test_reporting_zones.py
 
 faults: $(SYNCED)
 	FAULTS=full $(BIN)/pytest tests/faults tests/budgets/test_livestore_machine.py \

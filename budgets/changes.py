@@ -10,6 +10,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import Final
 
@@ -23,17 +25,44 @@ from budgets.errors import Conflict
 log = logging.getLogger(__name__)
 
 SYSTEM = "system"
+
+
+class Source(StrEnum):
+    """By which way a change came; the trigger says ``sql`` where nobody has said anything."""
+
+    ADMIN = "admin"
+    API = "api"
+    COMMAND = "command"
+    SYSTEM = "system"
+    SQL = "sql"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a change comes from: by which way, and from which network address if there is one."""
+
+    source: Source
+    address: str = ""
+
+
 _actor: ContextVar[str] = ContextVar("actor", default=SYSTEM)
+_origin: ContextVar[Origin] = ContextVar("origin", default=Origin(Source.SYSTEM))  # noqa: B039  # it is frozen
 
 
 @contextmanager
-def acting(by: str) -> Iterator[None]:
-    """Name who makes the changes within; the history keeps it."""
-    token = _actor.set(by)
+def acting(by: str, *, origin: Origin | None = None) -> Iterator[None]:
+    """Name who makes the changes within, and from where if that differs; the history keeps it."""
+    actor, where = _actor.set(by), _origin.set(origin or _origin.get())
     try:
         yield
     finally:
-        _actor.reset(token)
+        _origin.reset(where)
+        _actor.reset(actor)
+
+
+def actor() -> str:
+    """Return who makes changes now, as the history will name them."""
+    return _actor.get()
 
 
 @contextmanager
@@ -42,12 +71,15 @@ def change(*, scope: int, reason: str = "") -> Iterator[None]:
     Change the configuration of ``scope`` (an organization's id, or 0 for what all share) in one
     transaction; the next request of every gateway process obeys it.
     """
+    origin = _origin.get()
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT set_config('costplatform.actor', %s, true),"
-                " set_config('costplatform.reason', %s, true)",
-                [_actor.get(), reason],
+                " set_config('costplatform.reason', %s, true),"
+                " set_config('costplatform.source', %s, true),"
+                " set_config('costplatform.address', %s, true)",
+                [_actor.get(), reason, origin.source, origin.address],
             )
         transaction.on_commit(partial(_publish, scope))
         yield

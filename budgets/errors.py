@@ -129,3 +129,7 @@ class NotAllowed(InvalidInput):
 
 class AlreadyMade(Conflict):
     """An end user or tag of that text was made before."""
+
+
+class NotRecorded(Exception):
+    """What was charged last is not in the ledger yet; it may be soon. Nothing was changed."""

@@ -98,6 +98,8 @@ class _Spending:
 
     counters: Mapping[UUID, list[Counter]]
     totals: Mapping[tuple[UUID, Period], int]
+    taken_off: Mapping[UUID, int]
+    """What resets took off the lifetime of accounts."""
     unrecorded: Mapping[UUID, list[Entry]]
     """Events by account that ``totals`` do not hold yet."""
     known_until: datetime | None
@@ -116,8 +118,10 @@ class _Spending:
     def live(self, id: UUID, period: Period) -> Counter | None:
         return next((each for each in self.counters.get(id, ()) if each.period == period), None)
 
-    def total(self, id: UUID, period: Period, currency: str) -> Decimal:
-        return money.to_decimal(self.totals.get((id, period), 0), currency=currency)
+    def lifetime(self, id: UUID, currency: str) -> Decimal:
+        """Return what the ledger says that an account has spent in its life, whatever was reset."""
+        units = self.totals.get((id, FOREVER), 0) + self.taken_off.get(id, 0)
+        return money.to_decimal(units, currency=currency)
 
     def spend(self, id: UUID, period: Period, currency: str) -> tuple[Decimal, datetime | None]:
         """Return what was spent in a period, and when that was true."""
@@ -212,7 +216,7 @@ def _figures(
         linked=linked,
         currency=account.currency,
         spend=spend,
-        total_spend=spending.total(account.id, FOREVER, account.currency),
+        total_spend=spending.lifetime(account.id, account.currency),
         spend_as_of=as_of,
         budgets=standings,
         models=models,
@@ -236,10 +240,11 @@ def _spending(ids: list[UUID], wanted: Collection[tuple[UUID, Period]], at: date
             held = _held() if lacks_one else {}
     except RedisError:
         is_open, counters = False, {}
-    totals, position = _totals(ids, at)
+    totals, taken_off, position = _totals(ids, at)
     return _Spending(
         counters=counters,
         totals=totals,
+        taken_off=taken_off,
         unrecorded=_by_account(each for each in stream if each.is_after(position)),
         known_until=known_until,
         at=at,
@@ -284,13 +289,18 @@ def _recorded_at(position: str) -> datetime | None:
     return periods.from_milliseconds(ms) if ms else None
 
 
-def _totals(ids: list[UUID], at: datetime) -> tuple[dict[tuple[UUID, Period], int], str]:
-    """Return the totals of the periods that run, and the position that they were recorded up to."""
+def _totals(
+    ids: list[UUID], at: datetime
+) -> tuple[dict[tuple[UUID, Period], int], dict[UUID, int], str]:
+    """
+    Return the totals of the periods that run, what resets took off the lifetimes, and the position
+    that all were recorded up to.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             SELECT partition.position, total.account_id, total.period_start, total.period_end,
-                   total.amount_units
+                   total.amount_units, total.reset_units
             FROM budgets_partition partition
             LEFT JOIN budgets_periodtotal total ON total.account_id = ANY(%(ids)s)
                  AND total.period_start <= %(at)s AND %(at)s < total.period_end
@@ -299,9 +309,11 @@ def _totals(ids: list[UUID], at: datetime) -> tuple[dict[tuple[UUID, Period], in
             {"ids": ids, "at": at, "number": PARTITION},
         )
         rows = cursor.fetchall()
-    totals = {
-        (account, Period(start, end)): int(amount)
-        for _, account, start, end, amount in rows
+    known = [
+        (account, Period(start, end), amount, taken_off)
+        for _, account, start, end, amount, taken_off in rows
         if account is not None
-    }
-    return totals, rows[0][0]
+    ]
+    totals = {(account, period): int(amount) for account, period, amount, _ in known}
+    off = {account: int(units) for account, period, _, units in known if period == FOREVER}
+    return totals, off, rows[0][0]

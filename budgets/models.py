@@ -427,6 +427,8 @@ class PeriodTotal(models.Model):
     period_start = models.DateTimeField()
     period_end = models.DateTimeField()
     amount_units = models.BigIntegerField(default=0)
+    """What counts against limits: less than what was spent by what resets took off."""
+    reset_units = models.BigIntegerField(default=0, db_default=0)
     events = models.BigIntegerField(default=0)
     is_closed = models.BooleanField(default=False, db_default=False)
     """Whether the books of the period are closed: what is added from then on comes late."""
@@ -446,6 +448,58 @@ class PeriodTotal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.period_start:%Y-%m-%d}: {self.amount_units}"
+
+    @property
+    def spent_units(self) -> int:
+        """What requests have cost, whatever was reset."""
+        return self.amount_units + self.reset_units
+
+
+class Reset(models.Model):
+    """
+    What was taken off what one account had spent in one running period, by whom and why.
+
+    A row of the ledger, never altered: it counts in this period alone, and in no report of what
+    was spent. The rows of one reset share ``reset_id``.
+    """
+
+    reset_id = models.UUIDField()
+    account_id = models.UUIDField()
+    period_start = models.DateTimeField()
+    period_end = models.DateTimeField()
+    reset_to_units = models.BigIntegerField()
+    before_units = models.BigIntegerField()
+    amount_units = models.BigIntegerField()
+    """Negative, or 0 in a period in which less was spent than it was reset to."""
+    at = models.DateTimeField()
+    requested_by = models.CharField(max_length=255)
+    reason = models.CharField(max_length=500)
+    idempotency_key = models.CharField(max_length=128, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="reset_once_per_period", fields=["reset_id", "period_start", "period_end"]
+            ),
+            models.UniqueConstraint(
+                name="reset_once_per_idempotency_key",
+                fields=["account_id", "idempotency_key", "period_start", "period_end"],
+                condition=~Q(idempotency_key=""),
+            ),
+            models.CheckConstraint(name="reset_says_why", condition=~Q(reason="")),
+            models.CheckConstraint(
+                name="reset_takes_no_more_than_was_spent",
+                condition=Q(amount_units=0)
+                | Q(amount_units__lt=0, reset_to_units=F("before_units") + F("amount_units")),
+            ),
+            models.CheckConstraint(
+                name="reset_is_not_below_zero", condition=Q(reset_to_units__gte=0)
+            ),
+        ]
+        indexes = [models.Index(fields=["account_id", "-at"], name="reset_by_account")]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} from {self.period_start:%Y-%m-%d}: {self.amount_units}"
 
 
 class Book(models.Model):
@@ -773,9 +827,16 @@ class Change(models.Model):
     after = models.JSONField(null=True)
     actor = models.CharField(max_length=255, blank=True)
     reason = models.CharField(max_length=1_000, blank=True)
+    source = models.CharField(max_length=16, blank=True, db_default="")
+    """By which way it came; empty: it was made before that was kept."""
+    address = models.CharField(max_length=64, blank=True, db_default="")
+    """From where in the network, if it came from there."""
 
     class Meta:
-        indexes = [models.Index(fields=["table_name", "object_id", "-at"], name="change_by_object")]
+        indexes = [
+            models.Index(fields=["table_name", "object_id", "-at"], name="change_by_object"),
+            models.Index(fields=["-at"], name="change_by_time"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.table_name} {self.object_id}"

@@ -4,10 +4,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from budgets import keys
 from budgets.errors import InvalidInput, NotFound
@@ -19,6 +21,7 @@ from budgets.models import (
     ApiKey,
     Budget,
     BudgetTemplate,
+    Change,
     Closing,
     EndUser,
     Membership,
@@ -110,6 +113,27 @@ def find_member(*, team: Team, user: User, lock: bool = False) -> Membership:
     """
     members = Membership.objects.select_related("team__organization", "user", "account")
     return _found(_locked(members.filter(team=team, user=user), lock), "user_id", user.public_id)
+
+
+def find_account(id: UUID, *, field: str = "account_id") -> Account:
+    """:raises NotFound: if there is none of that id"""
+    return _found(Account.objects.filter(pk=id).select_related("organization"), field, str(id))
+
+
+def changes(
+    *, table: str, object_id: str, since: datetime | None, until: datetime | None
+) -> QuerySet[Change]:
+    """Return the history's rows of a table, object and time [since, until), the newest first."""
+    rows = Change.objects.order_by("-at", "-id")
+    for name, value in (
+        ("table_name", table), ("object_id", object_id), ("at__gte", since), ("at__lt", until),
+    ):  # fmt: skip
+        if value:
+            rows = rows.filter(**{name: value})
+    # As text too: read as usual, amounts would become floats.
+    return rows.annotate(
+        before_text=Cast("before", TextField()), after_text=Cast("after", TextField())
+    )
 
 
 def find_budget(public_id: str, *, field: str = "budget_id", lock: bool = False) -> Budget:

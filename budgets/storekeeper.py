@@ -76,7 +76,7 @@ class Unreadable:
     fields: dict[str, str]
 
     @property
-    def accounts(self) -> set[UUID]:
+    def all_accounts(self) -> set[UUID]:
         """The accounts that it names, as far as they can be read."""
         return {UUID(hex=id) for id in re.findall(r"\b[0-9a-f]{32}\b", self.fields.get("path", ""))}
 

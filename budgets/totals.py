@@ -12,9 +12,10 @@ from typing import Final
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Sum
 
 from budgets import in_force
-from budgets.models import Book, Budget, Partition, PeriodTotal, Reload
+from budgets.models import Book, Budget, Partition, PeriodTotal, Reload, Reset
 from budgets.periods import FOREVER, Period
 from budgets.storekeeper import PARTITION
 
@@ -81,9 +82,11 @@ def make_missing(*, wanted: Iterable[AccountPeriod]) -> None:
     (ledger_sums,) = _ledger_sums
     missing = sorted(wanted - present, key=lambda each: (each[0], each[1].start, each[1].end))
     for first in range(0, len(missing), SUMS_PER_QUERY):
-        sums = ledger_sums(missing[first : first + SUMS_PER_QUERY])
+        some = missing[first : first + SUMS_PER_QUERY]
+        sums, taken_off = ledger_sums(some), _taken_off(some)
         PeriodTotal.objects.bulk_create(
-            _total(account, period, *of_ledger) for (account, period), of_ledger in sums.items()
+            _total(*each, *of_ledger, reset_units=taken_off.get(each, 0))
+            for each, of_ledger in sums.items()
         )
 
 
@@ -117,11 +120,24 @@ def ledger_sum(account: UUID, period: Period) -> tuple[int, int]:
     return ledger_sums([(account, period)])[account, period]
 
 
-def _total(account: UUID, period: Period, amount: int, events: int) -> PeriodTotal:
+def _total(
+    account: UUID, period: Period, amount: int, events: int, *, reset_units: int
+) -> PeriodTotal:
     return PeriodTotal(
         account_id=account,
         period_start=period.start,
         period_end=period.end,
-        amount_units=amount,
+        amount_units=amount - reset_units,
+        reset_units=reset_units,
         events=events,
     )
+
+
+def _taken_off(wanted: Sequence[AccountPeriod]) -> dict[AccountPeriod, int]:
+    """Return what resets of these very periods took off, which is never negative."""
+    rows = Reset.objects.filter(account_id__in={account for account, _ in wanted})
+    bounds = rows.order_by().values_list("account_id", "period_start", "period_end")
+    return {
+        (account, Period(start, end)): -int(units)
+        for account, start, end, units in bounds.annotate(units=Sum("amount_units"))
+    }

@@ -35,6 +35,7 @@ from budgets.errors import (
     InvalidInput,
     NotAllowed,
     NotFound,
+    NotRecorded,
 )
 from costplatform import json
 from gateway.errors import GatewayError
@@ -212,6 +213,12 @@ def _(error: DataError) -> Problem:
 def _(error: Exception) -> Problem:
     message = "The database cannot be asked right now. Try again."
     return Problem(503, "database_unavailable", message, headers={"Retry-After": "2"})
+
+
+@problem_of.register
+def _(error: NotRecorded) -> Problem:
+    message = "What was charged last is not recorded yet. Try again in a moment."
+    return Problem(503, "recorder_behind", message, headers={"Retry-After": "2"})
 
 
 @problem_of.register

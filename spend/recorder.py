@@ -177,7 +177,7 @@ def _set_aside(unreadable: Sequence[Unreadable]) -> None:
     """
     for each in unreadable:
         because = f"an event of unknown amount was set aside ({each.position})"
-        closing.close_accounts(ids=each.accounts, because=because)
+        closing.close_accounts(ids=each.all_accounts, because=because)
         log.error("event_set_aside", extra={"position": each.position})
         SetAside.objects.get_or_create(
             position=each.position,

@@ -2,7 +2,8 @@
 Recomputes invariant 1 (no drift) from the ledger, row by row.
 
 Every live counter = ledger + events not yet recorded, and what it holds = the open reservations;
-every period total and every roll-up = ledger.
+every period total = ledger; every roll-up = its events. Resets are rows of the ledger that count
+in one period of one account, and in no roll-up.
 """
 
 import time
@@ -23,6 +24,11 @@ from spend import ledger
 from spend.models import Verification
 
 _CHARGES = ledger.charges_of("spend_event")
+_RESETS = """
+    SELECT coalesce(sum(reset.amount_units), 0)::bigint AS units FROM budgets_reset reset
+    WHERE reset.account_id = {account}
+          AND reset.period_start = {start} AND reset.period_end = {end}
+"""
 QUIET_TRIES_MAX = 50
 VERIFICATIONS_KEPT = 1_000
 PAUSE_SECONDS = 0.2
@@ -155,9 +161,12 @@ def _ledger_sums(wanted: list[tuple[UUID, Period]]) -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT coalesce(sum(event.amount_units), 0)::bigint
+            SELECT coalesce(sum(event.amount_units), 0)::bigint + min(taken.units)
             FROM unnest(%s::uuid[], %s::timestamptz[], %s::timestamptz[])
                      WITH ORDINALITY AS wanted(account, first, last, n)
+            CROSS JOIN LATERAL ({
+                _RESETS.format(account="wanted.account", start="wanted.first", end="wanted.last")
+            }) taken
             LEFT JOIN ({_CHARGES}) event ON event.account = wanted.account
                  AND event.admitted_at >= wanted.first AND event.admitted_at < wanted.last
             GROUP BY wanted.n ORDER BY wanted.n
@@ -176,21 +185,30 @@ def _totals() -> Iterator[Difference]:
         cursor.execute(
             f"""
             SELECT total.account_id, total.period_start, total.amount_units, total.events,
-                   coalesce(sum(event.amount_units), 0)::bigint, count(event.account)
+                   coalesce(sum(event.amount_units), 0)::bigint + min(taken.units),
+                   count(event.account), total.reset_units, -min(taken.units)
             FROM budgets_periodtotal total
+            CROSS JOIN LATERAL ({
+                _RESETS.format(
+                    account="total.account_id", start="total.period_start", end="total.period_end"
+                )
+            }) taken
             LEFT JOIN ({_CHARGES}) event ON event.account = total.account_id
                  AND event.admitted_at >= total.period_start
                  AND event.admitted_at < total.period_end
             GROUP BY total.id
-            HAVING total.amount_units <> coalesce(sum(event.amount_units), 0)
+            HAVING total.amount_units <> coalesce(sum(event.amount_units), 0) + min(taken.units)
+                OR total.reset_units <> -min(taken.units)
                 OR total.events <> count(event.account)
             ORDER BY total.id
             """
         )
-        for account, start, amount, events, sum_, count in cursor.fetchall():
+        for account, start, amount, events, sum_, count, reset, taken in cursor.fetchall():
             where = f"account {account} from {start:%Y-%m-%d}"
             if amount != sum_:
                 yield Difference(f"period total of {where}", amount, sum_)
+            elif reset != taken:
+                yield Difference(f"what resets took off of {where}", reset, taken)
             else:
                 yield Difference(f"number of events of {where}", events, count)
 

@@ -140,6 +140,9 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
 IN_PATHS: Final = {
     "<path:model>": "some-model",
     "<path:key>": "sk-0123456789abcdef",
+    "<path:team_id>": "some-team",
+    "<path:user_id>": "some-user",
+    "<uuid:account_id>": "0b5fbd0c-9d3e-4d43-8a3b-6b1f7e8f5a10",
     "<int:rerating_id>": "987654321",
     "<int:proposal_id>": "987654322",
 }
@@ -219,6 +222,7 @@ VALID: Final[dict[type, Any]] = {
     Currency: "EUR",
     Day: "2026-11-01",
     RateText: "1.5",
+    AmountText: "1.5",
     Instant: "2026-11-01",
     Text: "something",
 }

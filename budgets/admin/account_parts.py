@@ -157,7 +157,7 @@ class TotalInline(TabularInline):
     """What the ledger says of each period."""
 
     model = PeriodTotal
-    fields = readonly_fields = ("period", "amount", "events")
+    fields = readonly_fields = ("period", "amount", "taken_off", "events")
     ordering = ("-period_start",)
     verbose_name_plural = "Spent by period, as of the ledger"
     per_page = TOTALS_PER_PAGE
@@ -185,7 +185,14 @@ class TotalInline(TabularInline):
     @column(description="Spent")
     def amount(self, obj: PeriodTotal) -> str:
         currency = obj.account.currency
-        return bars.amount(money.to_decimal(obj.amount_units, currency=currency), currency)
+        return bars.amount(money.to_decimal(obj.spent_units, currency=currency), currency)
+
+    @column(description="Taken off by resets")
+    def taken_off(self, obj: PeriodTotal) -> str:
+        if not obj.reset_units:
+            return bars.NOTHING
+        currency = obj.account.currency
+        return bars.amount(money.to_decimal(obj.reset_units, currency=currency), currency)
 
 
 def write_windows(*, account: Account, formset: Any) -> None:

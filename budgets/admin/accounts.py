@@ -1,5 +1,6 @@
 """Accounts: what each has spent and reserved of which limit, and which budgets hold on it."""
 
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -12,7 +13,7 @@ from django.urls import path
 from django.utils import timezone
 
 from budgets import changes
-from budgets.admin import account_page, bars, closing, history, platform
+from budgets.admin import account_page, bars, closing, history, platform, resets
 from budgets.admin.account_parts import (
     ModelInline,
     TotalInline,
@@ -111,9 +112,11 @@ class AccountAdmin(PeriodTeller, OwnLimitColumns, FiguresAdmin, ServiceAdmin):
     def get_urls(self) -> Any:
         open_view = self.admin_site.admin_view(platform.open_view)
         reopen_view = self.admin_site.admin_view(closing.reopen_view)
+        reset_view = self.admin_site.admin_view(partial(resets.reset_page, self))
         return [
             path("platform/", open_view, name=platform.OPENED_AT),
             path("<uuid:account_id>/reopen/", reopen_view, name="reopen_account"),
+            path("<uuid:account_id>/reset/", reset_view, name="reset_account"),
             *super().get_urls(),
         ]
 

@@ -4,6 +4,7 @@ a service refuses stands at its field, and the history is the one that the datab
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Final, TypeVar
 
 from django import forms
@@ -18,6 +19,7 @@ from django.template.response import TemplateResponse
 from budgets import changes
 from budgets.admin import history
 from budgets.admin.theme import ModelAdmin, TextArea
+from budgets.changes import Origin, Source
 from budgets.errors import InvalidInput
 
 HISTORY_PER_PAGE: Final = 50
@@ -27,6 +29,12 @@ Answer = TypeVar("Answer", bound=HttpResponse)
 def actor_of(request: HttpRequest) -> str:
     """Return the name under which the history keeps what this request changes."""
     return f"admin:{request.user.get_username()}"
+
+
+def acting_for(request: HttpRequest) -> AbstractContextManager[None]:
+    """Have the history keep what is changed within as done by who is logged in, from where."""
+    origin = Origin(Source.ADMIN, request.META.get("REMOTE_ADDR") or "")
+    return changes.acting(by=actor_of(request), origin=origin)
 
 
 class HistoryMixin(ModelAdmin):
@@ -119,7 +127,7 @@ class ServiceAdmin(HistoryMixin, ShowingMixin, ModelAdmin):
     ) -> Any:
         """Show or save the form; what a service refuses is shown in the form instead."""
         show = super().changeform_view
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             try:
                 return show(request, object_id, form_url, extra_context)
             except InvalidInput as refused:
@@ -172,7 +180,7 @@ class ServiceAdmin(HistoryMixin, ShowingMixin, ModelAdmin):
 
     def _guarded(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
         """Run a view; what it may not do becomes a message on the page that it came from."""
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             try:
                 return view()
             except InvalidInput as refused:

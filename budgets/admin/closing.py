@@ -9,8 +9,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from budgets import changes
-from budgets.admin.base import actor_of
+from budgets.admin.base import acting_for
 from budgets.errors import InvalidInput
 from budgets.models import Account
 from budgets.services import closing
@@ -23,7 +22,7 @@ def reopen_view(request: HttpRequest, account_id: UUID) -> HttpResponse:
         raise PermissionDenied
     account = get_object_or_404(Account, pk=account_id)
     try:
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             closing.reopen_account(account=account, reason=request.POST.get("reason", ""))
     except InvalidInput as error:
         messages.error(request, f"{error.field.capitalize()} {error.problem}.")

@@ -83,13 +83,16 @@ def of_accounts(accounts: Sequence[Account], *, now: datetime) -> dict[UUID, Acc
     ids = [account.id for account in accounts]
     budgets, added = in_force.budgets_on(ids), in_force.increases_on(ids)
     live = _live_counters(ids)
-    spent = _ledger_totals(ids, budgets, now) | _of_counters(live or {})
+    recorded = _recorded(ids, budgets, now)
+    spent = _of_totals(recorded) | _of_counters(live or {})
+    taken_off = {row.account_id: row.reset_units for row in recorded if _is_lifetime(row)}
     return {
         account.id: _figures(
-            account, _figures_of(account, budgets, added, spent, now), spent, live is not None
+            account, _figures_of(account, budgets, added, spent, now), spent,
+            taken_off=taken_off.get(account.id, 0), is_live=live is not None,
         )
         for account in accounts
-    }
+    }  # fmt: skip
 
 
 def of_account(account: Account, *, now: datetime) -> AccountFigures:
@@ -149,12 +152,19 @@ def _of_counters(
     }
 
 
-def _ledger_totals(
+def _recorded(
     ids: Sequence[UUID], budgets: Mapping[UUID, Iterable[Budget]], now: datetime
-) -> dict[tuple[UUID, Period], Counter]:
+) -> list[PeriodTotal]:
     every = {budget.pk: budget for of_one in budgets.values() for budget in of_one}
     starts = {period.start for period in totals.periods_of(every.values(), at=now)}
-    rows = PeriodTotal.objects.filter(account__in=ids, period_start__in=starts)
+    return list(PeriodTotal.objects.filter(account__in=ids, period_start__in=starts))
+
+
+def _is_lifetime(row: PeriodTotal) -> bool:
+    return Period(row.period_start, row.period_end) == FOREVER
+
+
+def _of_totals(rows: Iterable[PeriodTotal]) -> dict[tuple[UUID, Period], Counter]:
     return {
         (row.account_id, period): _nothing(period, spent=row.amount_units)
         for row in rows
@@ -181,10 +191,10 @@ def _figures_of(
 
 
 def _figures(
-    account: Account, figures: Iterable[Figure], spent: Spent, is_live: bool
+    account: Account, figures: Iterable[Figure], spent: Spent, *, taken_off: int, is_live: bool
 ) -> AccountFigures:
     currency = account.currency
-    lifetime = spent.get((account.id, FOREVER), _nothing(FOREVER)).spent
+    lifetime = spent.get((account.id, FOREVER), _nothing(FOREVER)).spent + taken_off
     return AccountFigures(
         currency=currency,
         budgets=tuple(sorted(figures, key=lambda figure: -figure.share)),

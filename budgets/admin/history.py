@@ -13,7 +13,7 @@ from django.db.models.functions import Cast
 from django.urls import NoReverseMatch, reverse
 
 from budgets import money
-from budgets.models import Account, AccountBudget, Budget, BudgetTemplate, Change
+from budgets.models import Account, AccountBudget, Budget, BudgetTemplate, Change, Reset
 
 VALUE_LENGTH_MAX: Final = 500
 MODELS_MAX: Final = 1_000
@@ -36,7 +36,7 @@ def rows_of(obj: Model) -> Q:
 def rows_of_budgets(account: Account) -> Q:
     """
     Return the rows of an account's budgets and of those of its models, of which were put on it and
-    taken off, and of what it gives to accounts under it.
+    taken off, of its resets, and of what it gives to accounts under it.
     """
     ids = [str(account.pk), *map(str, _limited_models(account))]
     held = (
@@ -45,6 +45,7 @@ def rows_of_budgets(account: Account) -> Q:
     own = _names_one_of("private_to_id", ids) | _names_one_of("window_of_id", ids)
     return (
         Q(table_name=AccountBudget._meta.db_table) & _names_one_of("account_id", ids)
+        | Q(table_name=Reset._meta.db_table) & _names_one_of("account_id", ids[:1])
         | Q(table_name=BudgetTemplate._meta.db_table) & _names_one_of("holder_id", ids[:1])
         | Q(table_name=Budget._meta.db_table) & (Q(object_id__in=list(map(str, held))) | own)
     )

@@ -22,9 +22,9 @@ from django.utils.crypto import get_random_string
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_post_parameters
 
-from budgets import changes, keys
+from budgets import keys
 from budgets.admin import bars
-from budgets.admin.base import actor_of, chosen
+from budgets.admin.base import acting_for, chosen
 from budgets.admin.forms import models_field, only_organization
 from budgets.admin.limits import LIMIT_FIELDS, TermsForm
 from budgets.admin.lists import (
@@ -167,7 +167,7 @@ class ApiKeyAdmin(HolderAdmin):
         form = RotateForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             return self._page(request, key, "budgets/key_rotate.html", form=form)
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             return self._answer(request, services.rotate_key(key=key))
 
     def secret_view(self, request: HttpRequest, key_id: int) -> HttpResponse:

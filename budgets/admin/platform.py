@@ -23,7 +23,7 @@ from django.utils.safestring import SafeString
 
 from budgets import changes
 from budgets.admin import bars, figures
-from budgets.admin.base import actor_of
+from budgets.admin.base import acting_for
 from budgets.admin.lists import page_of
 from budgets.fields import NAME_LENGTH_MAX
 from budgets.models import PLATFORM, PLATFORM_KINDS, Account, AccountKind, derived_account_id
@@ -90,7 +90,7 @@ def open_view(request: HttpRequest) -> HttpResponse:
     if request.method != "POST" or not form.is_valid():
         return HttpResponseBadRequest("It takes a POST with a kind and a name.")
     said = form.cleaned_data
-    with changes.acting(by=actor_of(request)), changes.change(scope=PLATFORM):
+    with acting_for(request), changes.change(scope=PLATFORM):
         account = accounts.platform_account(
             kind=AccountKind(said["kind"]), text=said["text"], label=said["label"]
         )

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 
 from budgets import changes
 from budgets.admin import bars, figures
-from budgets.admin.base import ServiceAdmin, actor_of, chosen
+from budgets.admin.base import ServiceAdmin, acting_for, chosen
 from budgets.admin.forms import ServiceForm, models_field, only_organization
 from budgets.admin.lists import link, state, two_lines
 from budgets.admin.tenancy import public_id_field
@@ -153,7 +153,7 @@ class UserAdmin(ServiceAdmin, DjangoUserAdmin):
                     tenancy.join_organization(organization=organization, user=form.instance)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             return super().user_change_password(request, id, form_url)
 
     @column(description="User", ordering="username")

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 
-from budgets.changes import acting
+from budgets.changes import Origin, Source, acting
 from budgets.errors import InvalidInput
 
 ACTOR: Final = "master key"
@@ -141,7 +141,7 @@ def endpoint(
         @wraps(method)
         def handle(self: ManagementView, request: Request, **path: str) -> HttpResponse:
             asked = checked(takes, _query(request) if in_query else _body(request))
-            with acting(ACTOR):
+            with acting(ACTOR, origin=_origin(request)):
                 told = method(self, asked, **path)
             if isinstance(told, HttpResponse):
                 return told
@@ -173,6 +173,10 @@ def checked(takes: type[Strict], given: Any) -> Asked:
     wanted = takes(data=given)
     wanted.is_valid(raise_exception=True)
     return dict(wanted.validated_data)
+
+
+def _origin(request: Request) -> Origin:
+    return Origin(Source.API, request.META.get("REMOTE_ADDR") or "")
 
 
 def _query(request: Request) -> dict[str, str]:

@@ -7,6 +7,7 @@ from budgets.api import (
     keys,
     organizations,
     platform,
+    resets,
     tags,
     teams,
     users,
@@ -34,6 +35,7 @@ urlpatterns = [
     path(
         "key/<path:key>/regenerate", keys.KeyRegenerateNamed.as_view(), name="key-regenerate-named"
     ),
+    path("key/<path:key>/reset_spend", resets.KeyReset.as_view(), name="key-reset-spend"),
     path("key/block", keys.KeyBlock.as_view(), name="key-block"),
     path("key/unblock", keys.KeyUnblock.as_view(), name="key-unblock"),
     path("key/delete", keys.KeyDelete.as_view(), name="key-delete"),
@@ -47,6 +49,11 @@ urlpatterns = [
     path("team/member_add", teams.TeamMemberAdd.as_view(), name="team-member-add"),
     path("team/member_update", teams.TeamMemberUpdate.as_view(), name="team-member-update"),
     path("team/member_delete", teams.TeamMemberDelete.as_view(), name="team-member-delete"),
+    path(
+        "team/<path:team_id>/member/<path:user_id>/reset_spend",
+        resets.MemberReset.as_view(),
+        name="team-member-reset-spend",
+    ),
     path("user/new", users.UserNew.as_view(), name="user-new"),
     path("user/update", users.UserUpdate.as_view(), name="user-update"),
     path("user/info", users.UserInfo.as_view(), name="user-info"),
@@ -72,6 +79,9 @@ urlpatterns = [
         name="model-budget-delete",
     ),
     path("api/v1/periods/preview", budgets.PeriodPreview.as_view(), name="period-preview"),
+    path(
+        "api/v1/accounts/<uuid:account_id>/reset", resets.AnyReset.as_view(), name="account-reset"
+    ),
     path("budget/new", budgets.BudgetNew.as_view(), name="budget-new"),
     path("budget/update", budgets.BudgetUpdate.as_view(), name="budget-update"),
     path("budget/info", budgets.BudgetInfo.as_view(), name="budget-info"),

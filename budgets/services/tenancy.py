@@ -34,6 +34,7 @@ from budgets.services.templates import forget_templates
 
 DEFAULT_ORGANIZATION: Final = "default"
 GLOBAL_SCOPE: Final = 0
+ABBREVIATIONS: Final = frozenset({"CET", "EET", "MET", "WET"})
 
 Values = Mapping[str, Any]
 """Fields of the model to set, checked by whoever calls."""
@@ -48,6 +49,7 @@ def create_organization(
     :raises Conflict: if the id is taken
     :raises InvalidInput: naming the field that does not fit
     """
+    _check_zone(values)
     with change(scope=GLOBAL_SCOPE), unique("organization_id"):
         account = new_account(
             organization=None, kind=AccountKind.ORGANIZATION, label=values["name"]
@@ -63,13 +65,21 @@ def update_organization(*, organization: Organization, values: Values) -> Organi
     """
     Change fields of an organization.
 
-    :raises InvalidInput: if its currency is to change after it has spent or been limited in it
+    :raises InvalidInput: if its currency is to change after it has spent or been limited in it,
+        or its time zone is a name that the database reads otherwise
     """
+    _check_zone(values)
     with change(scope=organization.pk):
         _check_currency(organization, values)
         _write(organization, values)
         rename_account(account=organization.account, label=organization.name)
     return organization
+
+
+def _check_zone(values: Values) -> None:
+    """Refuse what is a zone to us and a fixed offset, without summer time, to Postgres."""
+    if values.get("time_zone") in ABBREVIATIONS:
+        raise InvalidInput("time_zone", "is an abbreviation: name a place, such as Europe/Brussels")
 
 
 def _check_currency(organization: Organization, values: Values) -> None:

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from budgets import money
-from budgets.changes import acting
+from budgets.changes import Origin, Source, acting
 from budgets.models import Organization
 from budgets.money import Units
 from budgets.storekeeper import Entry
@@ -82,7 +82,7 @@ def run(*, options: Options, now: datetime, progress: Progress) -> Made:
     number = _next_run(again=options.again)
     since = rhythm.months_before(now, months=options.months)
     offers = Offers.from_price_book(since=since)
-    with acting(ACTOR):
+    with acting(ACTOR, origin=Origin(Source.COMMAND)):
         progress.step("Making deployments, organizations, teams, users and keys")
         make_deployments(offers)
         cast = people.make(number=number, mark=MARK, now=now)

@@ -10,8 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from budgets import changes
-from budgets.admin.base import actor_of
+from budgets.admin.base import acting_for
 from budgets.admin.lists import page_of
 from budgets.admin.theme import TextInput
 from budgets.errors import InvalidInput
@@ -56,7 +55,7 @@ def end_page(
 def _ended(request: HttpRequest, form: EndForm, end: End) -> bool:
     now = timezone.now()
     try:
-        with changes.acting(by=actor_of(request)):
+        with acting_for(request):
             end(form.cleaned_data["effective_until"] or now, now)
     except InvalidInput as refused:
         form.add_error("effective_until", sentence(refused.problem))

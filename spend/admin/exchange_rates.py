@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from budgets import changes, money
+from budgets import money
 from budgets.admin import bars
-from budgets.admin.base import ServiceAdmin, actor_of
+from budgets.admin.base import ServiceAdmin, acting_for
 from budgets.admin.forms import ServiceForm
 from budgets.admin.lists import page_of, state
 from budgets.admin.theme import TextInput, action
@@ -148,7 +148,7 @@ class ExchangeRateAdmin(ServiceAdmin):
         self, request: HttpRequest, rate: ExchangeRate, form: DecisionForm, decide: Decide
     ) -> bool:
         try:
-            with changes.acting(by=actor_of(request)):
+            with acting_for(request):
                 reason = form.cleaned_data["reason"]
                 decided = decide(rate_id=rate.pk, reason=reason, now=timezone.now())
         except InvalidInput as refused:

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from budgets import display
-from budgets.admin.base import ReadOnlyAdmin, actor_of
+from budgets.admin.base import ReadOnlyAdmin, acting_for, actor_of
 from budgets.admin.lists import state, two_lines
 from budgets.errors import InvalidInput, NotFound
 from spend import proposals_told
@@ -212,7 +212,8 @@ def _decided(request: HttpRequest, proposal_id: int, decide: Any) -> HttpRespons
     if not request.user.has_perm("spend.change_priceproposal"):
         raise PermissionDenied
     try:
-        proposal = decide(actor_of(request))
+        with acting_for(request):
+            proposal = decide(actor_of(request))
     except NotFound as error:
         raise Http404 from error
     except InvalidInput as error:

@@ -65,7 +65,7 @@ class Command(BaseCommand):
 
     def _apply(self, wanted: Placed, *, check_only: bool) -> list[str]:
         try:
-            with changes.acting(by=ACTOR):
+            with changes.acting(by=ACTOR, origin=changes.Origin(changes.Source.COMMAND)):
                 return router_settings.apply(
                     wanted=wanted.settings, now=timezone.now(), check_only=check_only
                 )

@@ -45,7 +45,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         now = datetime.now(UTC)
         action = options["action"]
-        with changes.acting(by="command"):
+        with changes.acting(by="command", origin=changes.Origin(changes.Source.COMMAND)):
             if action == "list":
                 self._list(options)
             elif action == "import":

@@ -58,7 +58,7 @@ class Command(BaseCommand):
 
     def handle(self, *, action: str, **options: Any) -> None:
         try:
-            with changes.acting(ACTOR):
+            with changes.acting(ACTOR, origin=changes.Origin(changes.Source.COMMAND)):
                 getattr(self, f"_{action}")(options)
         except InvalidPriceList as error:
             raise CommandError(f"nothing was written: {error}") from error
