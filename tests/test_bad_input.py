@@ -28,6 +28,7 @@ from budgets.api.fields import (
     LabelText,
     Lifetime,
     Metadata,
+    Moment,
     OneOf,
     ProviderName,
     QueryFlag,
@@ -38,6 +39,7 @@ from budgets.api.fields import (
     TimeZone,
     Whole,
 )
+from budgets.api.increase_inputs import Uuid
 from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
 from gateway.api.costs import Objects
@@ -131,6 +133,8 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
     Instant: NO_INSTANTS,
+    Moment: ("2026-13-01T00:00Z", "2026-01-01", "0001-01-01T00:00Z", "9999-12-31T23:00Z", "soon"),
+    Uuid: ("key", "9876543210004000800000000000000", "{98765432-1000-4000-8000-000000000000}"),
     Day: ("2026-13-01", "2026-1-1", "20260101", "２０２６-01-01", "0001-01-01", "9999-12-31"),
 }
 
@@ -140,6 +144,7 @@ IN_PATHS: Final = {
     "<path:key>": "sk-0123456789abcdef",
     "<int:rerating_id>": "987654321",
     "<int:proposal_id>": "987654322",
+    "<uuid:increase_id>": "98765432-1000-4000-8000-000000000000",
 }
 UNKNOWN: Final = ("nonsense", "", "Max_Budget", "__class__", "１", "x" * 9_999)
 NO_BODIES: Final = (
@@ -211,6 +216,9 @@ VALID: Final[dict[type, Any]] = {
     TextList: ["something"],
     BudgetDuration: "1d",
     NumberText: "1",
+    AmountText: "1",
+    Moment: "2030-01-01T00:00Z",
+    Uuid: "98765432-1000-4000-8000-000000000000",
     Amount: 1,
     Whole: 1,
     Currency: "EUR",

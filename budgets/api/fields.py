@@ -6,7 +6,7 @@ What a request may hold: types that take nothing for something else, and bounds 
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import ROUND_DOWN, Context, Decimal
 from typing import Any, Final
 
@@ -30,6 +30,10 @@ DOUBLE_MAX: Final = Decimal("1.7976931348623157e308")
 # As many digits as the parser lets through: nothing is rounded while it is checked.
 _EXACT: Final = Context(prec=1_100)
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
 _AMOUNT: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,40})?")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 OPTIONAL: Final[Mapping[str, Any]] = {"required": False, "allow_null": True}
@@ -192,6 +196,28 @@ class Day(Parsed):
         if not periods.FOREVER.start.year < day.year < periods.FOREVER.end.year - 1:
             raise ValueError("is too far away")
         return day
+
+
+class Moment(Parsed):
+    """A time such as ``2026-11-30T18:00Z``; ``in_utc`` takes one without a zone for UTC."""
+
+    def __init__(self, *, in_utc: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.in_utc = in_utc
+
+    def parse(self, text: str) -> datetime:
+        if not _MOMENT.fullmatch(text):
+            raise ValueError("must be a time such as 2026-11-30T18:00Z")
+        try:
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is None and not self.in_utc:
+                raise ValueError("needs its time zone, such as 2026-11-30T18:00Z or +01:00")
+            at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("is too far away") from error
+        if not periods.FOREVER.start.year < at.year < periods.FOREVER.end.year - 1:
+            raise ValueError("is too far away")
+        return at
 
 
 @extend_schema_field(OpenApiTypes.NUMBER)

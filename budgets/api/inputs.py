@@ -20,6 +20,7 @@ from budgets.api.fields import (
     Lifetime,
     Metadata,
     ModelNames,
+    Moment,
     OneOf,
     PublicId,
     QueryFlag,
@@ -121,8 +122,12 @@ class Paged(StrictQuery):
 
 # --- Keys ------------------------------------------------------------------------------
 class GenerateKey(LinkedLimits):
+    """``temp_budget_increase`` raises the limit until ``temp_budget_expiry``."""
+
     unsupported = unsupported.GENERATE_KEY
 
+    temp_budget_increase = Amount(**OPTIONAL)
+    temp_budget_expiry = Moment(in_utc=True, **OPTIONAL)
     key = Text(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
     key_alias = Text(allow_blank=True, **OPTIONAL)
     duration = Lifetime(**OPTIONAL)
@@ -135,6 +140,8 @@ class GenerateKey(LinkedLimits):
 
 
 class UpdateKey(GenerateKey):
+    """As LiteLLM has it; null for both of the pair ends the increase."""
+
     unsupported = unsupported.UPDATE_KEY
 
     key = Text(max_length=SECRET_LENGTH_MAX)
@@ -359,6 +366,7 @@ class NewOrganization(AccountLimits):
     time_zone = TimeZone(**OPTIONAL)
     models = ModelNames(**OPTIONAL)
     metadata = Metadata(**OPTIONAL)
+    second_approver_above = Amount(**OPTIONAL)
 
 
 class UpdateOrganization(LinkedLimits, Templates):
@@ -371,6 +379,7 @@ class UpdateOrganization(LinkedLimits, Templates):
     models = ModelNames(**OPTIONAL)
     metadata = Metadata(**OPTIONAL)
     blocked = Flag(**OPTIONAL)
+    second_approver_above = Amount(**OPTIONAL)
 
 
 class OrganizationQuery(StrictQuery):
