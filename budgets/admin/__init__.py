@@ -1,5 +1,25 @@
 """Django admin: an interface that translates, and writes only through services."""
 
-from budgets.admin import accounts, budgets, keys, labels, refusals, system, tenancy, users
+from budgets.admin import (
+    accounts,
+    budgets,
+    increases,
+    keys,
+    labels,
+    refusals,
+    system,
+    tenancy,
+    users,
+)
 
-__all__ = ["accounts", "budgets", "keys", "labels", "refusals", "system", "tenancy", "users"]
+__all__ = [
+    "accounts",
+    "budgets",
+    "increases",
+    "keys",
+    "labels",
+    "refusals",
+    "system",
+    "tenancy",
+    "users",
+]
