@@ -67,6 +67,7 @@ class InForce:
 class Figures:
     """The limits of an account and what it has spent, in its organization's currency."""
 
+    account_id: UUID
     own: BudgetView | None
     linked: BudgetView | None
     currency: str
@@ -86,6 +87,14 @@ class Figures:
     @property
     def resets_at(self) -> datetime | None:
         return self.governing.resets_at if self.governing else None
+
+    @property
+    def standing(self) -> InForce | None:
+        """The budget that governs, and what its running period holds."""
+        governing = self.governing
+        if governing is None:
+            return None
+        return next(each for each in self.budgets if each.budget == governing.budget)
 
     @property
     def windows(self) -> list[InForce]:
@@ -212,6 +221,7 @@ def _figures(
     period = governing.budget.period_at(spending.at) if governing else FOREVER
     spend, as_of = spending.spend(account.id, period, account.currency)
     return Figures(
+        account_id=account.id,
         own=own,
         linked=linked,
         currency=account.currency,

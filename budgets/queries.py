@@ -24,6 +24,7 @@ from budgets.models import (
     Change,
     Closing,
     EndUser,
+    Increase,
     Membership,
     Organization,
     OrganizationMembership,
@@ -113,11 +114,6 @@ def find_member(*, team: Team, user: User, lock: bool = False) -> Membership:
     """
     members = Membership.objects.select_related("team__organization", "user", "account")
     return _found(_locked(members.filter(team=team, user=user), lock), "user_id", user.public_id)
-
-
-def find_account(id: UUID, *, field: str = "account_id") -> Account:
-    """:raises NotFound: if there is none of that id"""
-    return _found(Account.objects.filter(pk=id).select_related("organization"), field, str(id))
 
 
 def changes(
@@ -320,6 +316,34 @@ def find_tags(names: Sequence[str], *, organization: Organization, field: str) -
     """
     rows = all_tags().filter(organization=organization, name__in=names)
     return _in_order({row.name: row for row in rows}, names, field)
+
+
+def find_account(id: UUID, *, field: str = "account_id") -> Account:
+    """
+    :raises NotFound: if it has neither a holder nor spent anything yet
+    """
+    return _found(Account.objects.select_related("organization").filter(pk=id), field, str(id))
+
+
+def find_any_budget(public_id: str, *, field: str = "budget_id") -> Budget:
+    """
+    Return a budget, the platform's too.
+
+    :raises NotFound: if there is none
+    """
+    return _found(Budget.objects.filter(public_id=public_id), field, public_id)
+
+
+def all_increases() -> QuerySet[Increase]:
+    """Return increases with what is told about them, the newest first."""
+    return Increase.objects.select_related("account__organization", "account__holder", "budget")
+
+
+def find_increase(id: UUID) -> Increase:
+    """
+    :raises NotFound: if there is none
+    """
+    return _found(all_increases().filter(pk=id), "increase_id", str(id))
 
 
 def platform_account_id(kind: AccountKind, text: str) -> UUID:

@@ -11,6 +11,7 @@ from django.templatetags.static import static
 from django.urls import reverse
 
 from budgets import display
+from budgets.admin import increases
 from budgets.models import ApiKey
 from gateway.models import Deployment
 from spend.admin import dashboard as figures
@@ -26,6 +27,7 @@ _GROUPS: Final = (
         ("End users", "support_agent", "budgets", "enduser"),
         ("Tags", "label", "budgets", "tag"),
         ("Closed periods", "event_available", "budgets", "closing"),
+        ("Increases", "trending_up", "budgets", "increase"),
         ("Refusals", "do_not_disturb_on", "budgets", "refusalcount"),
     )),
     ("Access", (
@@ -65,6 +67,7 @@ _GROUPS: Final = (
 )  # fmt: skip
 
 _WAITING: Final[dict[str, Callable[[], QuerySet[Any]]]] = {
+    "increase": increases.waiting,
     "unpricedmodel": lambda: unpriced.waiting().order_by(),
     "priceproposal": proposals.waiting,
     "exchangerate": exchange_rates.waiting,

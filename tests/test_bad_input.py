@@ -28,7 +28,9 @@ from budgets.api.fields import (
     Flag,
     LabelText,
     Lifetime,
+    LocalTime,
     Metadata,
+    Moment,
     OneOf,
     ProviderName,
     QueryFlag,
@@ -39,6 +41,7 @@ from budgets.api.fields import (
     TimeZone,
     Whole,
 )
+from budgets.api.increase_inputs import Uuid
 from budgets.api.inputs import Member, MemberOrMembers, ModelLimit
 from budgets.models import Change
 from gateway.api.costs import Objects
@@ -64,7 +67,7 @@ NO_NUMBER: Final = (*STRINGS, *BOOLEANS, *LISTS, *OBJECTS, *NOT_JSON)
 NO_STRING: Final = (*NUMBERS, *BOOLEANS, *LISTS, *OBJECTS, *NOT_JSON)
 DEEP: Final = '{"a":' * 9 + "1" + "}" * 9
 IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
-    BudgetDuration: ("7", "1x", "１d", "٣d", "-1d", "1 d", "0d", "31d", "1MO"),
+    BudgetDuration: ("7", "1x", "１d", "٣d", "-1d", "1 d", "0d", "3661d", "1MO"),
     Lifetime: ("0d", "１d", "٣d", "-5d", "9999999999d", "101y", "1.5d", "1d2h", "soon", "1D"),
     AccountId: ("7", "x" * 36, "0" * 33, "{}", "-"),
     TimeZone: ("Nowhere/City", "../../etc/passwd", "/etc/passwd", "１"),
@@ -133,6 +136,9 @@ IN_NOTATION: Final[dict[type, tuple[str, ...]]] = {
     OneOf: ("nobody", "ADMIN"),
     Email: ("nobody", "a@b@c", "@example.com", "a b@example.com"),
     Instant: NO_INSTANTS,
+    LocalTime: ("24:00", "6:30", "06:30:61", "0630", "０６:30", "noon"),
+    Moment: ("2026-13-01T00:00Z", "2026-01-01", "0001-01-01T00:00Z", "9999-12-31T23:00Z", "soon"),
+    Uuid: ("key", "9876543210004000800000000000000", "{98765432-1000-4000-8000-000000000000}"),
     Day: ("2026-13-01", "2026-1-1", "20260101", "２０２６-01-01", "0001-01-01", "9999-12-31"),
 }
 
@@ -145,6 +151,7 @@ IN_PATHS: Final = {
     "<uuid:account_id>": "0b5fbd0c-9d3e-4d43-8a3b-6b1f7e8f5a10",
     "<int:rerating_id>": "987654321",
     "<int:proposal_id>": "987654322",
+    "<uuid:increase_id>": "98765432-1000-4000-8000-000000000000",
 }
 UNKNOWN: Final = ("nonsense", "", "Max_Budget", "__class__", "１", "x" * 9_999)
 NO_BODIES: Final = (
@@ -217,12 +224,15 @@ VALID: Final[dict[type, Any]] = {
     TextList: ["something"],
     BudgetDuration: "1d",
     NumberText: "1",
+    AmountText: "1",
+    Moment: "2030-01-01T00:00Z",
+    Uuid: "98765432-1000-4000-8000-000000000000",
     Amount: 1,
     Whole: 1,
     Currency: "EUR",
     Day: "2026-11-01",
     RateText: "1.5",
-    AmountText: "1.5",
+    LocalTime: "06:30",
     Instant: "2026-11-01",
     Text: "something",
 }

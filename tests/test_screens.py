@@ -193,6 +193,35 @@ def test_every_page_of_the_sidebar_fits_and_complains_of_nothing(
         assert width <= viewport["width"], link
 
 
+def test_an_increase_is_asked_for_and_approved_by_clicking(
+    browser: Browser, root: User, cast: Cast
+) -> None:
+    issued, page = cast.key("10"), browser.page
+    account = issued.key.account
+    asker = User.objects.create_superuser(f"asker-{uuid.uuid4().hex[:8]}", password=PASSWORD)
+    browser.log_in(asker)
+    browser.open(f"/admin/budgets/account/{account.pk}/change/")
+    page.click("text=Ask for an increase")
+    page.fill("#id_amount", "5")
+    page.fill("#id_why", "the launch")
+    page.click("#decide")
+    expect(page.locator("#content")).to_contain_text("pending")
+    browser.page.context.clear_cookies()
+
+    browser.log_in(root)
+    page.click("nav >> text=Increases")
+    page.locator("tr", has_text=asker.username).locator("th a").first.click()
+    page.click("text=Approve")
+    page.fill("#id_amount", "4")
+    page.click("#decide")
+
+    expect(page.locator("#content")).to_contain_text(f"approved by {root.username}")
+    assert (account.increases.get().state, account.increases.get().amount) == (
+        "approved",
+        Decimal(4),
+    )
+
+
 def test_an_invoice_is_chosen_previewed_and_imported_by_clicking(
     browser: Browser, root: User, cast: Cast, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def shown(account: Account, *, now: datetime) -> dict[str, Any]:
     holder, linked = holder_of(account), _linked(account)
     return {
         "figures": found,
+        "can_be_increased": any(each.limit is not None for each in found.budgets),
         "limits": [_budget_line(each, linked, now) for each in found.budgets],
         "rates": _rate_lines(found, account, linked),
         "refused": refusals.by_reason(since=now - REFUSED_WITHIN, account=account.pk),

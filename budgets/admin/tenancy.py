@@ -49,6 +49,7 @@ from budgets.services.accounts import Terms
 
 ORGANIZATION_FIELDS = (
     "name", "public_id", "currency", "time_zone", "allowed_models", "blocked", "metadata",
+    "second_approver_above",
 )  # fmt: skip
 TEAM_FIELDS = ("name", "public_id", "allowed_models", "blocked", "metadata")
 
@@ -105,6 +106,10 @@ class GroupAdmin(TemplateColumns, HolderAdmin):
 
 class OrganizationForm(HolderForm, TemplatesForm):
     time_zone = zone_field()
+    second_approver_above = amount_field(
+        label="Two approvers above",
+        help_text="Temporary increases above this amount need two. Empty: one is always enough.",
+    )
 
     class Meta:
         model = Organization
@@ -129,7 +134,7 @@ class OrganizationAdmin(GroupAdmin):
         account = ("account_link",) if obj else ()
         return (
             (None, {"fields": ("name", ("currency", "time_zone"), "blocked")}),
-            ("Limits", {"fields": (*LIMIT_FIELDS, *account)}),
+            ("Limits", {"fields": (*LIMIT_FIELDS, "second_approver_above", *account)}),
             *_templates(obj),
             ("Access", {"fields": ("allowed_models",)}),
             ("For programs", {"fields": ("public_id", "metadata")}),

@@ -125,6 +125,7 @@ class Window(serializers.Serializer):
     budget_id = serializers.CharField(source="budget.public_id")
     budget_duration = serializers.CharField(source="budget.duration")
     max_budget = Money(source="budget.max_budget", allow_null=True)
+    limit = Money(allow_null=True)
     enforcement = serializers.CharField(source="budget.enforcement")
     spend = Money()
     reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
@@ -156,7 +157,7 @@ class ModelUsage(serializers.Field):
         return {
             model: {
                 "current_spend": each.spend,
-                "budget_limit": each.budget.max_budget,
+                "budget_limit": each.limit,
                 "time_period": each.budget.duration or None,
                 "budget_reset_at": each.resets_at,
             }
@@ -171,6 +172,7 @@ class Spending(serializers.Serializer):
     ``spend`` is that of the running period, at ``spend_as_of``; ``total_spend`` of its whole life.
     """
 
+    account_id = serializers.CharField(source="figures.account_id", allow_null=True, default=None)
     spend = Money(source="figures.spend", default=Decimal(0))
     total_spend = Money(source="figures.total_spend", default=Decimal(0))
     spend_as_of = serializers.DateTimeField(source="figures.spend_as_of", allow_null=True)
@@ -178,8 +180,17 @@ class Spending(serializers.Serializer):
 
 
 class Limited(Spending):
-    """An account's own limits beside the budget that it is linked to."""
+    """
+    An account's own limits beside the budget that it is linked to.
 
+    ``limit`` is what may be spent now: the maximum of the budget that governs, with the increases
+    that count until ``limit_increased_until`` at least.
+    """
+
+    limit = Money(source="figures.standing.limit", allow_null=True, default=None)
+    limit_increased_until = serializers.DateTimeField(
+        source="figures.standing.increased_until", allow_null=True, default=None
+    )
     max_budget = Money(source="figures.own.budget.max_budget", allow_null=True)
     soft_budget = Money(source="figures.own.budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="figures.own.budget.duration")
@@ -500,6 +511,7 @@ class OrganizationRow(Gives):
     )
     metadata = Anything(source="organization.metadata")
     blocked = serializers.BooleanField(source="organization.blocked")
+    second_approver_above = Money(source="organization.second_approver_above", allow_null=True)
     created_at = serializers.DateTimeField(source="organization.created_at")
     updated_at = serializers.DateTimeField(source="organization.updated_at")
 

@@ -29,12 +29,12 @@ INTEGER_MAX: Final = 2**63 - 1
 DOUBLE_MAX: Final = Decimal("1.7976931348623157e308")
 # As many digits as the parser lets through: nothing is rounded while it is checked.
 _EXACT: Final = Context(prec=1_100)
-_INSTANT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
-    r"(Z|[+-][0-9]{2}:[0-9]{2})"
-)
 _LOCAL_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})?"
+)
 _AMOUNT: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,40})?")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
 OPTIONAL: Final[Mapping[str, Any]] = {"required": False, "allow_null": True}
@@ -134,15 +134,6 @@ class BudgetDuration(Parsed):
         return "1mo" if text == "30d" else durations.canonical(text)
 
 
-class Instant(Parsed):
-    """A moment such as ``2026-12-01T00:00:00Z``, with its offset."""
-
-    def parse(self, text: str) -> datetime:
-        if not _INSTANT.fullmatch(text):
-            raise ValueError("must be a time with its offset, such as 2026-12-01T00:00:00Z")
-        return datetime.fromisoformat(text).astimezone(UTC)
-
-
 class LocalTime(Parsed):
     """A time of day such as ``06:30``."""
 
@@ -225,6 +216,28 @@ class Day(Parsed):
         if not periods.FOREVER.start.year < day.year < periods.FOREVER.end.year - 1:
             raise ValueError("is too far away")
         return day
+
+
+class Moment(Parsed):
+    """A time such as ``2026-11-30T18:00Z``; ``in_utc`` takes one without a zone for UTC."""
+
+    def __init__(self, *, in_utc: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.in_utc = in_utc
+
+    def parse(self, text: str) -> datetime:
+        if not _MOMENT.fullmatch(text):
+            raise ValueError("must be a time such as 2026-11-30T18:00Z")
+        try:
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is None and not self.in_utc:
+                raise ValueError("needs its time zone, such as 2026-11-30T18:00Z or +01:00")
+            at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("is too far away") from error
+        if not periods.FOREVER.start.year < at.year < periods.FOREVER.end.year - 1:
+            raise ValueError("is too far away")
+        return at
 
 
 @extend_schema_field(OpenApiTypes.NUMBER)

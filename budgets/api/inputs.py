@@ -17,11 +17,11 @@ from budgets.api.fields import (
     Email,
     EnforcementMode,
     Flag,
-    Instant,
     Lifetime,
     LocalTime,
     Metadata,
     ModelNames,
+    Moment,
     OneOf,
     PublicId,
     QueryFlag,
@@ -52,7 +52,7 @@ class Limits(Strict):
     soft_budget = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
-    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_at = Moment(**OPTIONAL)
     budget_reset_time = LocalTime(**OPTIONAL)
     budget_week_start = Weekday(**OPTIONAL)
     budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
@@ -69,7 +69,7 @@ class PreviewPeriod(Strict):
     budget_id = PublicId(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
-    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_at = Moment(**OPTIONAL)
     budget_reset_time = LocalTime(**OPTIONAL)
     budget_week_start = Weekday(**OPTIONAL)
     budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
@@ -79,7 +79,7 @@ class BudgetWindow(Strict):
     """A budget beside others, such as a day's beside a month's."""
 
     budget_duration = BudgetDuration()
-    reset_at = Instant(**OPTIONAL)
+    reset_at = Moment(**OPTIONAL)
     max_budget = Amount()
     enforcement = EnforcementMode(**OPTIONAL)
 
@@ -93,7 +93,7 @@ class ModelLimit(Strict):
     budget_limit = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     time_period = BudgetDuration(**OPTIONAL)
-    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_at = Moment(**OPTIONAL)
     rpm_limit = Rate(**OPTIONAL)
     tpm_limit = Rate(**OPTIONAL)
     max_parallel_requests = Rate(**OPTIONAL)
@@ -130,7 +130,7 @@ class MemberLimits(Strict):
     max_budget_in_team = Amount(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
-    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_at = Moment(**OPTIONAL)
     budget_reset_time = LocalTime(**OPTIONAL)
     budget_week_start = Weekday(**OPTIONAL)
     budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)
@@ -148,8 +148,12 @@ class Paged(StrictQuery):
 
 # --- Keys ------------------------------------------------------------------------------
 class GenerateKey(LinkedLimits):
+    """``temp_budget_increase`` raises the limit until ``temp_budget_expiry``."""
+
     unsupported = unsupported.GENERATE_KEY
 
+    temp_budget_increase = Amount(**OPTIONAL)
+    temp_budget_expiry = Moment(in_utc=True, **OPTIONAL)
     key = Text(max_length=SECRET_LENGTH_MAX, **OPTIONAL)
     key_alias = Text(allow_blank=True, **OPTIONAL)
     duration = Lifetime(**OPTIONAL)
@@ -162,6 +166,8 @@ class GenerateKey(LinkedLimits):
 
 
 class UpdateKey(GenerateKey):
+    """As LiteLLM has it; null for both of the pair ends the increase."""
+
     unsupported = unsupported.UPDATE_KEY
 
     key = Text(max_length=SECRET_LENGTH_MAX)
@@ -386,6 +392,7 @@ class NewOrganization(AccountLimits):
     time_zone = TimeZone(**OPTIONAL)
     models = ModelNames(**OPTIONAL)
     metadata = Metadata(**OPTIONAL)
+    second_approver_above = Amount(**OPTIONAL)
 
 
 class UpdateOrganization(LinkedLimits, Templates):
@@ -398,6 +405,7 @@ class UpdateOrganization(LinkedLimits, Templates):
     models = ModelNames(**OPTIONAL)
     metadata = Metadata(**OPTIONAL)
     blocked = Flag(**OPTIONAL)
+    second_approver_above = Amount(**OPTIONAL)
 
 
 class OrganizationQuery(StrictQuery):

@@ -23,6 +23,7 @@ from budgets.api.told import key_view, key_views
 from budgets.errors import InvalidInput
 from budgets.models import ApiKey, Team, User
 from budgets.services.accounts import Terms
+from budgets.services.increases import Person, Wanted, grant, withdraw_grants
 from budgets.services.keys import (
     Issued,
     Owner,
@@ -59,6 +60,7 @@ class KeyGenerate(ManagementView):
                 now=now,
             )
             set_limits(account=issued.key.account, limits=limits, now=now)
+            _increase(issued.key, asked, now)
         return _told(issued, now)
 
 
@@ -170,6 +172,38 @@ def _update(key: ApiKey, asked: Asked, now: datetime) -> None:
     limits = wanted_changes(asked, account=key.account, organization=key.organization)
     update_key(key=key, values={**_values(asked, now), **_new_owner(asked)}, now=now)
     set_limits(account=key.account, limits=limits, now=now)
+    _increase(key, asked, now)
+
+
+def _increase(key: ApiKey, asked: Asked, now: datetime) -> None:
+    """
+    Give the key an increase at once as LiteLLM's pair of fields says, or end the one it has.
+
+    :raises InvalidInput: if only half of the pair is given, or it does not fit
+    """
+    if _INCREASE.keys().isdisjoint(asked):
+        return
+    amount, ends_at = (asked.get(name) for name in _INCREASE)
+    first, second = _INCREASE
+    for name, other in ((first, second), (second, first)):
+        if asked.get(name) is None and asked.get(other) is not None:
+            raise InvalidInput(name, f"is needed beside {other}")
+    if amount is None:
+        withdraw_grants(account=key.account, by=Person(), now=now)
+        return
+    wanted = Wanted(amount=amount, why="given with the key", ends_at=ends_at)
+    named = {ours: theirs for theirs, ours in _INCREASE.items()}
+    own = queries.own_budget(key.account_id)
+    try:
+        grant(account=key.account, budget=own, wanted=wanted, by=Person(), now=now)
+    except InvalidInput as error:
+        field = named.get(error.field, "temp_budget_increase")
+        raise InvalidInput(field, error.problem) from error
+
+
+_INCREASE: Final[Mapping[str, str]] = {
+    "temp_budget_increase": "amount", "temp_budget_expiry": "ends_at",
+}  # fmt: skip
 
 
 def _new_owner(asked: Asked) -> dict[str, Team | User | None]:

@@ -31,6 +31,7 @@ FIELDS: Final[Mapping[str, tuple[str, Any]]] = {
     "models": ("allowed_models", []),
     "metadata": ("metadata", {}),
     "blocked": ("blocked", False),
+    "second_approver_above": ("second_approver_above", None),
 }
 
 

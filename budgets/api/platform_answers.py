@@ -11,7 +11,12 @@ from budgets.figures import Figures
 class ProviderBudget(serializers.Serializer):
     """LiteLLM's four fields, and what else there is to tell of the budget."""
 
+    account_id = serializers.CharField()
     budget_limit = Money(source="governing.budget.max_budget", allow_null=True)
+    limit = Money(source="standing.limit", allow_null=True)
+    limit_increased_until = serializers.DateTimeField(
+        source="standing.increased_until", allow_null=True
+    )
     time_period = OrNull(source="governing.budget.duration")
     spend = Money()
     budget_reset_at = serializers.DateTimeField(source="resets_at", allow_null=True)
@@ -40,7 +45,12 @@ class PlatformView:
 class PlatformBudget(serializers.Serializer):
     """What all organizations together may spend there, in the platform's currency."""
 
+    account_id = serializers.CharField(source="figures.account_id")
     max_budget = MoneyText(source="figures.governing.budget.max_budget", allow_null=True)
+    limit = MoneyText(source="figures.standing.limit", allow_null=True)
+    limit_increased_until = serializers.DateTimeField(
+        source="figures.standing.increased_until", allow_null=True
+    )
     soft_budget = MoneyText(source="figures.governing.budget.soft_budget", allow_null=True)
     budget_duration = OrNull(source="figures.governing.budget.duration")
     budget_time_zone = OrNull(source="figures.governing.budget.time_zone")

@@ -12,8 +12,8 @@ from budgets.api.fields import (
     BudgetDuration,
     ByName,
     EnforcementMode,
-    Instant,
     LocalTime,
+    Moment,
     ProviderName,
     PublicId,
     QueryWhole,
@@ -69,7 +69,7 @@ class PlatformLimits(Strict):
     soft_budget = AmountText(**OPTIONAL)
     budget_duration = BudgetDuration(**OPTIONAL)
     budget_time_zone = TimeZone(**OPTIONAL)
-    budget_reset_at = Instant(**OPTIONAL)
+    budget_reset_at = Moment(**OPTIONAL)
     budget_reset_time = LocalTime(**OPTIONAL)
     budget_week_start = Weekday(**OPTIONAL)
     budget_year_start = Whole(min_value=1, max_value=MONTHS_A_YEAR, **OPTIONAL)

@@ -11,9 +11,8 @@ from budgets.api.endpoints import Defaults
 
 _BUDGET: Final[Defaults] = {
     "tpd_limit": None,
-    "temp_budget_expiry": None,
-    "temp_budget_increase": None,
 }
+_INCREASE: Final[Defaults] = {"temp_budget_expiry": None, "temp_budget_increase": None}
 _MODEL_RATES: Final[Defaults] = {
     "default_estimated_output_tokens": None,
     "default_estimated_output_tokens_per_model": {},
@@ -78,6 +77,7 @@ LIST_KEYS: Final[Defaults] = {
 }
 _OF_TEAM: Final[Defaults] = {
     **_BUDGET,
+    **_INCREASE,
     **_MODEL_RATES,
     **_GUARDS,
     "default_team_member_models": [],
@@ -95,16 +95,13 @@ NEW_TEAM: Final[Defaults] = {
     "team_member_permissions": [],
 }
 UPDATE_TEAM: Final[Defaults] = {**_OF_TEAM, "spend": None}
-_OF_MEMBER: Final[Defaults] = {
-    "allowed_models": [],
-    "temp_budget_expiry": None,
-    "temp_budget_increase": None,
-}
+_OF_MEMBER: Final[Defaults] = {"allowed_models": [], **_INCREASE}
 ADD_MEMBER: Final[Defaults] = _OF_MEMBER
 UPDATE_MEMBER: Final[Defaults] = _OF_MEMBER
-NEW_USER: Final[Defaults] = {**GENERATE_KEY, "password": None, "sso_user_id": None}
+NEW_USER: Final[Defaults] = {**GENERATE_KEY, **_INCREASE, "password": None, "sso_user_id": None}
 UPDATE_USER: Final[Defaults] = {
     **UPDATE_KEY,
+    **_INCREASE,
     "duration": None,
     "key_alias": None,
     "password": None,
@@ -118,6 +115,7 @@ LIST_USERS: Final[Defaults] = {
 }
 NEW_ORGANIZATION: Final[Defaults] = {
     **_BUDGET,
+    **_INCREASE,
     "allowed_models": [],
     # A shared budget belongs to an organization, which must exist first.
     "budget_id": None,
@@ -125,6 +123,7 @@ NEW_ORGANIZATION: Final[Defaults] = {
 }
 UPDATE_ORGANIZATION: Final[Defaults] = {
     **_BUDGET,
+    **_INCREASE,
     "allowed_models": [],
     "object_permission": None,
     "spend": None,

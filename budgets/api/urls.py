@@ -4,6 +4,7 @@ from budgets.api import (
     budgets,
     closings,
     customers,
+    increases,
     keys,
     organizations,
     platform,
@@ -23,7 +24,20 @@ CUSTOMER = {
     "list": customers.CustomerList,
 }
 
+INCREASE = {
+    "approve": increases.IncreaseApprove,
+    "cancel": increases.IncreaseCancel,
+    "deny": increases.IncreaseDeny,
+    "shorten": increases.IncreaseShorten,
+}
+
 urlpatterns = [
+    path("api/v1/increases", increases.Increases.as_view(), name="increases"),
+    path("api/v1/increases/<uuid:increase_id>", increases.IncreaseOne.as_view(), name="increase"),
+    *(
+        path(f"api/v1/increases/<uuid:increase_id>/{name}", view.as_view(), name=f"increase-{name}")
+        for name, view in INCREASE.items()
+    ),
     *(
         path(f"{prefix}/{name}", view.as_view(), name=f"{prefix}-{name}")
         for prefix in ("customer", "end_user")

@@ -115,7 +115,7 @@ def grant(
     if not by.is_administrator:
         raise NotAllowed("account_id", "may be given an increase by an administrator only")
     with _changing(account, reason=wanted.why):
-        withdraw_grants(account=account, by=by, now=now)
+        _withdraw_grants(account, by, now)
         increase = _made(account, budget, wanted, by, now)
         increase.is_grant = True
         if _needs_second(increase):
@@ -127,7 +127,12 @@ def grant(
 
 
 def withdraw_grants(*, account: Account, by: Person, now: datetime) -> None:
-    """End what was given at once to an account and has not ended; within a transaction."""
+    """End what was given at once to an account and has not ended, from the next request on."""
+    with _changing(account, reason="withdrawn"):
+        _withdraw_grants(account, by, now)
+
+
+def _withdraw_grants(account: Account, by: Person, now: datetime) -> None:
     for row in Increase.objects.filter(
         account=account, is_grant=True, state=IncreaseState.APPROVED, ends_at__gt=now
     ):

@@ -34,7 +34,7 @@ from tests.conftest import Cast
 from tests.metrics_text import Scraped, read
 
 TOKEN = "a-token-for-the-scraper"
-QUERIES_MAX = 16
+QUERIES_MAX = 17
 
 
 @pytest.fixture(autouse=True)
