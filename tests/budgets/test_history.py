@@ -319,6 +319,8 @@ NOT_KEPT: Final = {
     "spend_unpricedmodel": "counts",
     "spend_verification": "what a check has found",
     "auth_permission": "made by migrations",
+    "budgets_book": "until where the worker has closed periods",
+    "budgets_closing": "is history itself, and append-only",
     "django_admin_log": "nothing is written there: the history is",
     "django_celery_beat_periodictasks": "when the schedule was changed last",
     "django_content_type": "made by migrations",

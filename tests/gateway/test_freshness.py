@@ -63,7 +63,9 @@ def by_the_admin(issued: Issued) -> None:
     page = root.get(url)
     form = page.context["adminform"].form
     values = {name: form[name].value() for name in form.fields}
-    sent = {name: value for name, value in values.items() if value not in {None, False}}
+    sent = {
+        name: value for name, value in values.items() if value is not None and value is not False
+    }
     answer = root.post(url, sent | {"max_budget": "0", "enforcement": "strict"})
     assert answer.status_code == 302, answer.content.decode()[:2_000]
 
