@@ -56,6 +56,7 @@ async def _stream(pieces: int, receive: Any, send: Any) -> None:
     leaving = asyncio.ensure_future(receive())
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for number in range(pieces):
+        await asyncio.sleep(0)  # once nobody is there, to send is nothing that waits
         if leaving.done():
             _ended.append(f"left after {number}")
             return
