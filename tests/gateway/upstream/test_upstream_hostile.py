@@ -140,7 +140,7 @@ async def test_no_byte_of_an_answer_ever_reaches_another_request(seed: int, name
     async with (
         server.running(),
         client(
-            connections_max=CONNECTIONS_MAX, idle_seconds=0.5, total_seconds=3, connect_seconds=5
+            connections_max=CONNECTIONS_MAX, idle_seconds=2, total_seconds=6, connect_seconds=5
         ) as upstream,
     ):
         await asyncio.gather(*(one(upstream, server.url, n, outcomes) for n in numbers))
